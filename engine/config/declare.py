@@ -1,0 +1,89 @@
+"""How one setting is declared: once, with all that form, files and documentation need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+Level = Literal["basic", "all", "hidden"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its type and default (which pydantic keeps).
+
+    `section` is the form section. `level` basic stands in the short form, all in the long one,
+    hidden only in files and on the command line. `help` is one sentence; `more` says what a higher
+    and a lower value do; `usual` gives usual values, `goes_with` the settings it belongs to.
+    `applies` tells, for a RunConfig, whether the setting means anything. `needs` names an optional
+    package. `own` marks finetui's own additions to the published convention. `secret` values are
+    read and used and never written.
+    """
+
+    label: str
+    section: str
+    help: str
+    level: Level = "all"
+    higher: str = ""
+    lower: str = ""
+    usual: str = ""
+    goes_with: tuple[str, ...] = ()
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    applies: Callable[[Any], bool] | None = None
+    needs: str = ""
+    own: bool = False
+    secret: bool = False
+
+
+def setting(
+    default: Any,
+    *,
+    label: str,
+    section: str,
+    help: str,  # noqa: A002  (the word a reader of a declaration looks for)
+    level: Level = "all",
+    higher: str = "",
+    lower: str = "",
+    usual: str = "",
+    goes_with: tuple[str, ...] = (),
+    unit: str = "",
+    choices: tuple[str, ...] = (),
+    applies: Callable[[Any], bool] | None = None,
+    needs: str = "",
+    own: bool = False,
+    secret: bool = False,
+    **bounds: Any,
+) -> Any:
+    """Declare a RunConfig field. `bounds` are pydantic's: ge, gt, le, lt."""
+    meta = Setting(
+        label=label,
+        section=section,
+        help=help,
+        level=level,
+        higher=higher,
+        lower=lower,
+        usual=usual,
+        goes_with=goes_with,
+        unit=unit,
+        choices=choices,
+        applies=applies,
+        needs=needs,
+        own=own,
+        secret=secret,
+    )
+    info = Field(default, description=help, **bounds)
+    info.metadata.append(meta)
+    return info
+
+
+def setting_of(info: FieldInfo) -> Setting:
+    """The `Setting` that a field was declared with."""
+    for item in info.metadata:
+        if isinstance(item, Setting):
+            return item
+    raise TypeError("the field was not declared with setting()")

@@ -1,0 +1,1 @@
+"""The screen of finetui: panes, widgets and the terminal layer under them."""
