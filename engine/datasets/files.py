@@ -1,0 +1,280 @@
+"""Files of rows: json, jsonl, csv, parquet, arrow and txt, read lazily, faults located."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.problem import BadInput, Problem
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Rows(Protocol):
+    """Rows of one file. `rows[i]` (from 0) is whatever the row holds, a dict when it is good.
+
+    Raises BadInput, naming the line, for a row that can't be parsed.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def open_file(path: Path) -> Rows:
+    """The rows of one file, by its suffix. Raises BadInput for a file that can't be read at all."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise _bad(
+            f"Rows can't be read from a {suffix or 'nameless'} file.",
+            path,
+            f"Known kinds: {', '.join(SUFFIXES)}.",
+        )
+    try:
+        if suffix in (".parquet", ".arrow"):
+            from engine.datasets.tables import open_table
+
+            return open_table(path)
+        _check_encoding(path)
+        if suffix == ".json":
+            return _open_json(path)
+        if suffix == ".jsonl":
+            return _open_lines(path)
+        return _read_csv(path) if suffix == ".csv" else _read_text(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> BadInput:
+    """The sentence for a file that the system won't open."""
+    if isinstance(error, FileNotFoundError):
+        return _bad(f"There is no file {path.name}.", path, "Check file_name in the registry.")
+    reason = error.strerror or str(error)
+    return _bad(f"{path.name} can't be read: {reason}.", path, "Check its permissions.")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a whole JSON file (a BOM is fine). Raises BadInput with line and column."""
+    try:
+        _check_encoding(path)
+        return parse_json(decode(path.read_bytes(), path), path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def parse_json(text: str, path: Path, first_line: int = 1) -> Any:
+    """Parse JSON text that begins at `first_line` of `path`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise _bad(
+            f"{path.name} is not valid JSON: {_plain(error.msg)}.",
+            f"{path}, line {line}, column {error.colno}",
+            "Correct it there.",
+        ) from None
+    except RecursionError:
+        raise _bad(
+            f"{path.name} is nested too deeply to be a dataset.",
+            f"{path}, line {first_line}",
+            "Check its brackets.",
+        ) from None
+
+
+def decode(raw: bytes, path: Path, first_line: int = 1) -> str:
+    """UTF-8 text without its BOM. Raises BadInput naming the line of the first bad byte."""
+    try:
+        return raw.decode("utf-8-sig" if first_line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + raw.count(b"\n", 0, error.start)
+        raise _bad(
+            f"{path.name} is not UTF-8: the byte 0x{raw[error.start]:02x} does not belong there.",
+            f"{path}, line {line}",
+            "Convert the file to UTF-8, for example with iconv.",
+        ) from None
+
+
+class LineRows:
+    """JSON Lines by byte offset: only the row that is asked for is read and parsed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts = array("Q")
+        # Line numbers differ from row numbers only where lines are blank.
+        self._lines = array("Q")
+        position = 0
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip(b" \t\r\n\xef\xbb\xbf"):
+                    self._starts.append(position)
+                    self._lines.append(number)
+                position += len(line)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Any:
+        with self._path.open("rb") as file:
+            file.seek(self._starts[index])
+            raw = file.readline()
+        line = self._lines[index]
+        return parse_json(decode(raw, self._path, line).rstrip("\r\n"), self._path, line)
+
+
+class CsvRows:
+    """A CSV file in memory; `lines` are the file's line numbers, for messages."""
+
+    def __init__(self, path: Path, header: list[str], rows: list[list[str]], lines: array[int]):
+        self._path = path
+        self._header = header
+        self._rows = rows
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, str]:
+        row = self._rows[index]
+        if len(row) != len(self._header):
+            raise _bad(
+                f"The row has {len(row)} fields, the header has {len(self._header)}.",
+                f"{self._path}, line {self._lines[index]}",
+                "Put quotes around fields that hold commas.",
+            )
+        return dict(zip(self._header, row, strict=True))
+
+
+class JoinedRows:
+    """Several files as one, in order."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self._parts = [part for part in parts if len(part)]
+        self._length = sum(len(part) for part in self._parts)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Any:
+        for part in self._parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+def open_path(path: Path) -> Rows:
+    """The rows of a file, or of a folder's files in the order of their names."""
+    if not path.is_dir():
+        return open_file(path)
+    files = [item for item in sorted(path.iterdir()) if item.suffix.lower() in SUFFIXES]
+    if not files:
+        raise _bad(
+            f"The folder {path.name} holds no rows.",
+            path,
+            f"Put {', '.join(SUFFIXES)} files there.",
+        )
+    return JoinedRows([open_file(item) for item in files])
+
+
+def _open_json(path: Path) -> Rows:
+    text = decode(path.read_bytes(), path)
+    try:
+        value = parse_json(text, path)
+    except BadInput:
+        # Many a .json file holds one object a line.
+        if not _looks_like_lines(text):
+            raise
+        return LineRows(path)
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict) and len(text.strip().splitlines()) == 1:
+        return [value]
+    raise _bad(
+        f"{path.name} holds {_kind(value)}, not a list of rows.",
+        path,
+        "A JSON dataset is one list of objects: [ {…}, {…} ].",
+    )
+
+
+def _open_lines(path: Path) -> Rows:
+    rows = LineRows(path)
+    if len(rows):
+        try:
+            rows[0]
+        except BadInput:
+            # A list of objects under the name .jsonl; if it is neither, the lines' faults stand.
+            text = decode(path.read_bytes(), path)
+            if text.lstrip().startswith("["):
+                value = parse_json(text, path)
+                if isinstance(value, list):
+                    return value
+    return rows
+
+
+def _looks_like_lines(text: str) -> bool:
+    first, _, rest = text.strip().partition("\n")
+    if not rest.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
+
+
+def _read_csv(path: Path) -> CsvRows:
+    # The default limit of 128 KiB a field is shorter than long documents are.
+    csv.field_size_limit(2**31 - 1)
+    text = decode(path.read_bytes(), path)
+    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows: list[list[str]] = []
+    lines = array("Q")
+    try:
+        header = next(reader, None)
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise _bad(
+            f"{path.name} is not valid CSV: {error}.",
+            f"{path}, line {reader.line_num}",
+            "Correct the quotes there.",
+        ) from None
+    if not header:
+        raise _bad(f"{path.name} has no header line.", path, "Name the columns in its first line.")
+    return CsvRows(path, header, rows, lines)
+
+
+def _read_text(path: Path) -> list[dict[str, str]]:
+    text = decode(path.read_bytes(), path)
+    return [{"text": line} for line in text.split("\n") if line.strip()]
+
+
+def _check_encoding(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] in _UTF16:
+        raise _bad(
+            f"{path.name} is UTF-16, not UTF-8.",
+            path,
+            f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > new.json",
+        )
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "one object", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _bad(what: str, where: Path | str, hint: str) -> BadInput:
+    return BadInput(Problem(what, str(where), hint, "dataset"))

@@ -1,0 +1,98 @@
+"""Reading a row's fields, each fault in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from engine.datasets.registry import Columns
+
+
+class RowFault(Exception):
+    """Why a row can't be used, for a person."""
+
+
+def text_field(row: Mapping[str, Any], column: str | None, needed: bool = False) -> str:
+    """The text of a column; "" where it is absent, null or not asked for."""
+    value = row.get(column) if column is not None else None
+    if value is None:
+        if needed:
+            raise RowFault(f"there is no {column!r}")
+        return ""
+    if not isinstance(value, str):
+        raise RowFault(f"{column!r} holds {shown(value)}, not text")
+    return value
+
+
+def label_field(row: Mapping[str, Any], column: str) -> bool:
+    """The good-or-bad label of a feedback row."""
+    value = row.get(column)
+    if isinstance(value, bool):
+        return value
+    # CSV has only text, and some exporters write 0 and 1.
+    words = {"true": True, "false": False, "1": True, "0": False}
+    found = words.get(str(value).strip().lower())
+    if found is None:
+        raise RowFault(f"{column!r} must be true or false, not {shown(value)}")
+    return found
+
+
+def tools_field(row: Mapping[str, Any], column: str | None) -> tuple[Mapping[str, Any], ...]:
+    """Tool descriptions, a JSON string or a list, in the shape that chat templates take."""
+    value = row.get(column) if column is not None else None
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise RowFault(f"{column!r} is not valid JSON: {error.msg}") from None
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
+        raise RowFault(f"{column!r} must be a list of tool descriptions")
+    return tuple(
+        tool
+        if isinstance(tool.get("function"), Mapping)
+        else {"type": "function", "function": tool}
+        for tool in value
+    )
+
+
+def media_field(row: Mapping[str, Any], columns: Columns) -> tuple[str, ...]:
+    """Paths of pictures, videos and sounds, in the order of the columns."""
+    paths: list[str] = []
+    for column in (columns.images, columns.videos, columns.audios):
+        value = row.get(column) if column is not None else None
+        if value is None:
+            continue
+        items = value if isinstance(value, list) else [value]
+        paths += [item if isinstance(item, str) else "(embedded)" for item in items]
+    return tuple(paths)
+
+
+def tool_call(value: Any) -> dict[str, Any]:
+    """One call as chat templates take it: `{"type", "function": {"name", "arguments"}}`."""
+    inner = value.get("function", value) if isinstance(value, Mapping) else None
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
+        raise RowFault(f"a tool call has no name: {shown(value)}")
+    arguments = inner.get("arguments", {})
+    if isinstance(arguments, str):
+        # OpenAI writes the arguments as JSON in a string; templates want the object.
+        try:
+            arguments = json.loads(arguments) if arguments.strip() else {}
+        except json.JSONDecodeError:
+            raise RowFault(
+                f"the arguments of the call {inner['name']!r} are not valid JSON"
+            ) from None
+    call = {"type": "function", "function": {"name": inner["name"], "arguments": arguments}}
+    if isinstance(value.get("id"), str):
+        call["id"] = value["id"]
+    return call
+
+
+def shown(value: Any) -> str:
+    """A value, short, for a message."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:59] + "…"

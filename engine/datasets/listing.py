@@ -1,0 +1,81 @@
+"""The datasets of a folder as a list: shape, rows, size, and whether a stage can train on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.datasets.counts import RowCounts
+from engine.datasets.registry import DatasetInfo, Formatting, Shape, read_registry
+from engine.problem import BadInput, Problem
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One line of the dataset list. `rows` is None until it is known, `size_bytes` 0 likewise.
+
+    `problem` says why the set can't be used; `info` is None where its registry entry is faulty.
+    """
+
+    name: str
+    info: DatasetInfo | None
+    kind: Formatting
+    shape: Shape
+    rows: int | None
+    problem: Problem | None
+    size_bytes: int
+
+
+def list_datasets(dataset_dir: str | Path | None = None) -> list[DatasetEntry]:
+    """The sets of a folder in the registry's order (None: the default folder).
+
+    Raises BadInput where the registry itself can't be read.
+    """
+    registry = read_registry(dataset_dir)
+    counts = RowCounts()
+    entries = [_entry(info, counts) for info in registry.infos.values()]
+    counts.save()
+    entries += [
+        DatasetEntry(name, None, "alpaca", "conversation", None, problem, 0)
+        for name, problem in registry.problems.items()
+    ]
+    return entries
+
+
+_PAIRS = "its rows are pairs of a better and a worse answer, for preference stages such as dpo"
+_LABELS = "its rows carry a good or bad label, for the stage kto"
+_TEXTS = "its rows are plain text without answers, for the stage pt"
+_TALKS = "its rows are conversations"
+
+
+def fits(entry: DatasetEntry | DatasetInfo, stage: str) -> str | None:
+    """None when `stage` (pt, sft, rm, ppo, dpo, kto) trains on such rows, else the reason."""
+    info = entry.info if isinstance(entry, DatasetEntry) else entry
+    if info is None:
+        return "its registry entry can't be used"
+    if info.has_media:
+        return "it holds pictures, video or sound, which are not here yet"
+    reasons = {"preference": _PAIRS, "feedback": _LABELS, "text": _TEXTS}
+    wanted = {"pt": ("text",), "rm": ("preference",), "dpo": ("preference",), "kto": ("feedback",)}
+    if info.shape in wanted.get(stage, ("conversation", "tools")):
+        return None
+    return reasons.get(info.shape, _TALKS)
+
+
+def _entry(info: DatasetInfo, counts: RowCounts) -> DatasetEntry:
+    rows: int | None = None
+    problem: Problem | None = None
+    size = 0
+    if info.path is not None:
+        try:
+            rows = counts.count(info.path)
+            size = _size(info.path)
+        except BadInput as error:
+            problem = error.problem
+    return DatasetEntry(info.name, info, info.formatting, info.shape, rows, problem, size)
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(item.stat().st_size for item in path.iterdir() if item.is_file())
+    return path.stat().st_size

@@ -1,0 +1,312 @@
+"""`dataset_info.json`: which datasets a folder offers and how their files are to be read."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.paths import default_dataset_dir
+from engine.problem import BadInput, Problem
+
+REGISTRY = "dataset_info.json"
+Formatting = Literal["alpaca", "sharegpt", "openai"]
+Shape = Literal["conversation", "preference", "feedback", "text", "tools"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The file's column for each of our names; None means that there is no such column.
+
+    The defaults are those of a registry entry without `columns`.
+    """
+
+    prompt: str | None = "instruction"
+    query: str | None = "input"
+    response: str | None = "output"
+    history: str | None = None
+    messages: str | None = "conversations"
+    system: str | None = None
+    tools: str | None = None
+    images: str | None = None
+    videos: str | None = None
+    audios: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    kto_tag: str | None = None
+
+
+@dataclass(frozen=True)
+class Tags:
+    """How a message list names its fields and roles; None means that there is no such role."""
+
+    role_tag: str | None = "from"
+    content_tag: str | None = "value"
+    user_tag: str | None = "human"
+    assistant_tag: str | None = "gpt"
+    observation_tag: str | None = "observation"
+    function_tag: str | None = "function_call"
+    system_tag: str | None = "system"
+
+
+_OPENAI_COLUMNS = Columns(
+    prompt=None, query=None, response=None, messages="messages", tools="tools"
+)
+_OPENAI_TAGS = Tags("role", "content", "user", "assistant", "tool", None, "system")
+_SOURCES = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name")
+_KEYS = {
+    **dict.fromkeys((*_SOURCES, "formatting", "subset", "split", "folder"), str),
+    "ranking": bool,
+    "num_samples": int,
+    "columns": dict,
+    "tags": dict,
+    # A checksum of older registries: nothing depends on it.
+    "file_sha1": str,
+}
+_WORDS = {str: "text", bool: "true or false", int: "a whole number", dict: "an object"}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One registry entry. `folder` is the dataset folder that its `file_name` is relative to.
+
+    `columns` and `tags` are resolved: what an entry with `columns` leaves out is None.
+    `said_columns` tells whether the entry spelled its columns out.
+    """
+
+    name: str
+    folder: Path
+    file_name: str | None = None
+    hf_hub_url: str | None = None
+    ms_hub_url: str | None = None
+    om_hub_url: str | None = None
+    cloud_file_name: str | None = None
+    formatting: Formatting = "alpaca"
+    ranking: bool = False
+    subset: str | None = None
+    split: str = "train"
+    hub_folder: str | None = None
+    num_samples: int | None = None
+    columns: Columns = field(default_factory=Columns)
+    tags: Tags = field(default_factory=Tags)
+    said_columns: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """What a row is: decides which stages can train on it."""
+        if self.ranking:
+            return "preference"
+        if self.columns.kto_tag is not None:
+            return "feedback"
+        if self.formatting == "alpaca" and (self.columns.response is None or self.is_text_file):
+            return "text"
+        # A bare openai entry may have tools; only one that names their column is about them.
+        return "tools" if self.columns.tools and self.said_columns else "conversation"
+
+    @property
+    def has_media(self) -> bool:
+        columns = self.columns
+        return any((columns.images, columns.videos, columns.audios))
+
+    @property
+    def is_text_file(self) -> bool:
+        return self.path is not None and self.path.suffix.lower() == ".txt"
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder on disk, or None for a set of a hub."""
+        if self.hub is not None or self.file_name is None:
+            return None
+        return self.folder / self.file_name
+
+    @property
+    def hub(self) -> str | None:
+        """The repository or URL that wins over `file_name`, where there is one."""
+        return self.hf_hub_url or self.ms_hub_url or self.om_hub_url or self.cloud_file_name
+
+    @property
+    def source(self) -> str:
+        """Where the rows come from, for a person."""
+        return self.hub or self.file_name or self.name
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A read registry: usable entries in file order, and the fault of each of the others."""
+
+    folder: Path
+    infos: Mapping[str, DatasetInfo]
+    problems: Mapping[str, Problem]
+
+
+def read_registry(dataset_dir: str | Path | None = None) -> Registry:
+    """Read the registry of a folder (None: `./data` with a registry, else the bundled sets).
+
+    An entry that can't be used is kept as a problem, so that the others still load.
+    Raises BadInput for a missing folder, a missing or malformed `dataset_info.json`.
+    """
+    folder = Path(dataset_dir).expanduser() if dataset_dir is not None else default_dataset_dir()
+    path = folder / REGISTRY
+    if not folder.is_dir():
+        raise _bad(
+            f"There is no dataset folder {folder}.",
+            str(folder),
+            "Set dataset_dir to a folder that holds a dataset_info.json.",
+        )
+    if not path.is_file():
+        raise _bad(
+            f"The dataset folder {folder} has no {REGISTRY}.",
+            str(path),
+            'Write one such as {"my_set": {"file_name": "my_set.json"}}, or set dataset_dir.',
+        )
+    entries = _parse(path)
+    infos: dict[str, DatasetInfo] = {}
+    problems: dict[str, Problem] = {}
+    for name, value in entries.items():
+        try:
+            infos[name] = _entry(name, value, folder)
+        except BadInput as error:
+            problems[name] = error.problem
+    return Registry(folder, infos, problems)
+
+
+def find_dataset(name: str, dataset_dir: str | Path | None = None) -> DatasetInfo:
+    """The entry of that name. `dataset_dir` `ONLINE` takes the name as a Hugging Face hub id.
+
+    Raises BadInput, naming the nearest known set, where there is none.
+    """
+    if str(dataset_dir) == "ONLINE":
+        return DatasetInfo(name, Path(), hf_hub_url=name)
+    if str(dataset_dir or "").startswith("REMOTE:"):
+        from engine.datasets.hub import remote_registry
+
+        dataset_dir = remote_registry(str(dataset_dir).removeprefix("REMOTE:"))
+    registry = read_registry(dataset_dir)
+    if name in registry.infos:
+        return registry.infos[name]
+    if name in registry.problems:
+        raise BadInput(registry.problems[name])
+    known = [*registry.infos, *registry.problems]
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known) or 'none'}."
+    raise _bad(
+        f"There is no dataset {name!r}.", str(registry.folder / REGISTRY), meant, setting="dataset"
+    )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    from engine.datasets.files import read_json
+
+    entries = read_json(path)
+    if not isinstance(entries, dict):
+        raise _bad(
+            f"{REGISTRY} must be one object that maps names to datasets.",
+            str(path),
+            'It looks like {"my_set": {"file_name": "my_set.json"}}.',
+        )
+    return entries
+
+
+def _entry(name: str, value: Any, folder: Path) -> DatasetInfo:
+    where = f"{folder / REGISTRY}, {name}"
+    if not isinstance(value, dict):
+        raise _bad(f"The entry {name!r} is not an object.", where, "Give it a file_name.")
+    for key, item in value.items():
+        _check_key(key, item, where)
+    if value.get("script_url"):
+        raise _bad(
+            f"{name!r} is a loader script, which runs foreign code; finetui never does.",
+            where,
+            "Run the script once yourself, save its rows as JSON Lines, and give file_name.",
+        )
+    if not any(value.get(key) for key in _SOURCES):
+        raise _bad(f"The entry {name!r} has no source.", where, "Give it a file_name.")
+    formatting = value.get("formatting") or "alpaca"
+    if formatting not in ("alpaca", "sharegpt", "openai"):
+        raise _bad(
+            f"formatting {formatting!r} is not known.", where, "Use alpaca, sharegpt or openai."
+        )
+    info = DatasetInfo(
+        name,
+        folder,
+        **{key: value.get(key) for key in _SOURCES if key != "script_url"},
+        formatting=formatting,
+        ranking=bool(value.get("ranking")),
+        subset=value.get("subset"),
+        split=value.get("split") or "train",
+        hub_folder=value.get("folder"),
+        num_samples=value.get("num_samples"),
+        columns=_columns(value, formatting, where),
+        tags=_tags(value, formatting, where),
+        said_columns=value.get("columns") is not None,
+    )
+    if info.hub is None:
+        _check_inside(info, where)
+    if info.is_text_file and not info.said_columns:
+        info = replace(info, columns=Columns(prompt="text", query=None, response=None))
+    return info
+
+
+def _check_key(key: str, item: Any, where: str) -> None:
+    if key not in _KEYS:
+        near = difflib.get_close_matches(key, _KEYS, 1)
+        meant = f"Did you mean {near[0]}?" if near else f"Known keys: {', '.join(_KEYS)}."
+        raise _bad(f"The key {key!r} is not known in a registry.", where, meant)
+    kind = _KEYS[key]
+    # bool is an int to Python, but not to a person.
+    right = isinstance(item, kind) and (kind is bool or not isinstance(item, bool))
+    if item is not None and not right:
+        raise _bad(
+            f"{key} must be {_WORDS[kind]}, not {json.dumps(item)[:60]}.",
+            where,
+            "Correct it there.",
+        )
+
+
+def _check_inside(info: DatasetInfo, where: str) -> None:
+    assert info.file_name is not None
+    relative = os.path.normpath(info.file_name)
+    if os.path.isabs(relative) or relative.split(os.sep)[0] == "..":
+        raise _bad(
+            f"The file {info.file_name!r} lies outside the dataset folder.",
+            where,
+            "Move it into the folder, or set dataset_dir to the folder that holds it.",
+        )
+
+
+def _columns(value: Mapping[str, Any], formatting: str, where: str) -> Columns:
+    given = value.get("columns")
+    if given is None:
+        base = _OPENAI_COLUMNS if formatting == "openai" else Columns()
+        if value.get("ranking"):
+            base = replace(base, chosen="chosen", rejected="rejected")
+        return base
+    return Columns(**_names(given, Columns, "columns", where))
+
+
+def _tags(value: Mapping[str, Any], formatting: str, where: str) -> Tags:
+    given = value.get("tags")
+    if given is None:
+        return _OPENAI_TAGS if formatting == "openai" else Tags()
+    return Tags(**_names(given, Tags, "tags", where))
+
+
+def _names(given: Mapping[str, Any], kind: type, what: str, where: str) -> dict[str, Any]:
+    """Every name of `kind`, None where `given` leaves it out."""
+    known = list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    for key, item in given.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            meant = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+            raise _bad(f"{what}.{key} is not known.", where, meant)
+        if item is not None and not isinstance(item, str):
+            raise _bad(f"{what}.{key} must be the name of a column.", where, "Give it as text.")
+    return {key: given.get(key) for key in known}
+
+
+def _bad(what: str, where: str, hint: str, setting: str = "dataset_dir") -> BadInput:
+    return BadInput(Problem(what, where, hint, setting))

@@ -1,0 +1,97 @@
+"""The rows of one dataset by number: as they stand in the file, and converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.datasets.counts import RowCounts
+from engine.datasets.example import Example, RowProblem
+from engine.datasets.files import Rows, open_path
+from engine.datasets.fill import Fill, is_filled
+from engine.datasets.formats import RowFault, convert
+from engine.datasets.registry import DatasetInfo, find_dataset
+from engine.problem import BadInput
+
+if TYPE_CHECKING:
+    from engine.datasets.listing import DatasetEntry
+
+
+class RowIndex:
+    """Rows of `info`, from 0. Thread-safe to read; parsing happens when a row is asked for."""
+
+    def __init__(self, info: DatasetInfo, rows: Rows, fill: Fill | None = None) -> None:
+        self.info = info
+        self.name = info.name
+        self.filled = fill is not None and is_filled(info)
+        self._rows = rows
+        self._fill = fill if self.filled else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def raw(self, index: int) -> dict[str, Any]:
+        """Row `index` as the file holds it. Raises BadInput, naming the line, if it can't be."""
+        row = self._rows[index]
+        if not isinstance(row, dict):
+            raise BadInput(_not_an_object(self.info, index, row))
+        return row
+
+    def example(self, index: int) -> Example | RowProblem:
+        """Row `index` converted, or why it can't be used. Never raises for a bad row."""
+        try:
+            row = self._rows[index]
+        except BadInput as error:
+            problem = error.problem
+            place = f" ({problem.where})" if problem.where else ""
+            return RowProblem(self.name, index + 1, problem.what.rstrip(".") + place)
+        if not isinstance(row, dict):
+            return RowProblem(self.name, index + 1, _not_an_object(self.info, index, row).what)
+        try:
+            example = convert(row, self.info, index + 1)
+        except RowFault as fault:
+            return RowProblem(self.name, index + 1, str(fault))
+        return self._fill.example(example) if self._fill else example
+
+
+def open_rows(
+    source: DatasetEntry | DatasetInfo | str,
+    dataset_dir: str | Path | None = None,
+    fill: Fill | None = None,
+    token: str | None = None,
+) -> RowIndex:
+    """Open a set for reading. `source` is a listed entry, its info, or a name of `dataset_dir`.
+
+    `fill` replaces the placeholders of the bundled identity set and of no other. Raises BadInput
+    for a file that can't be read. A hub set is downloaded: not on the screen's thread.
+    """
+    if isinstance(source, str):
+        info = find_dataset(source, dataset_dir)
+    elif isinstance(source, DatasetInfo):
+        info = source
+    elif source.info is None:
+        assert source.problem is not None
+        raise BadInput(source.problem)
+    else:
+        info = source.info
+    if info.path is None:
+        from engine.datasets.hub import open_hub
+
+        return RowIndex(info, open_hub(info, token), fill)
+    rows = open_path(info.path)
+    counts = RowCounts()
+    counts.learn(info.path, len(rows))
+    counts.save()
+    return RowIndex(info, rows, fill)
+
+
+def _not_an_object(info: DatasetInfo, index: int, row: Any) -> Any:
+    from engine.problem import Problem
+
+    kind = {list: "a list", str: "text", type(None): "null"}.get(type(row), "a bare value")
+    return Problem(
+        f"the row is {kind}, not an object with columns",
+        f"{info.source}, row {index + 1}",
+        "Each row must be an object.",
+        "dataset",
+    )
