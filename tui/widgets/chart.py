@@ -1,0 +1,339 @@
+"""The loss chart: original points as dim dots, the smoothed curve over them, validation marks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.binding import Binding
+
+from tui.widgets.curves import (
+    ZOOMS,
+    Axis,
+    Point,
+    Zoom,
+    in_order,
+    reduce_runs,
+    smoothed,
+    step_labels,
+    step_window,
+    value_axis,
+)
+from tui.widgets.frame import Framed, Line, Span
+from tui.widgets.numbers import loss as loss_text
+from tui.widgets.sparkline import sparkline
+from tui.widgets.text_safe import visible, wrap_cells
+
+LABEL_WIDTH = 5
+LEAST_ROWS = 8
+MARK = "◆"
+_BLANKS = frozenset(" \u2800")
+
+Cell = tuple[str, str]
+
+
+def braille(
+    runs: Sequence[Sequence[Point]],
+    width: int,
+    height: int,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    *,
+    joined: bool,
+) -> list[str]:
+    """Points drawn by plotext into `height` lines of `width` braille cells; those of a run joined
+    by a line where `joined`. All values must be finite."""
+    # Late: it takes 80 ms, and the first screen has no curve.
+    import plotext
+
+    plotext.clear_figure()
+    plotext.limitsize(False, False)
+    plotext.plotsize(width, height)
+    plotext.frame(False)
+    plotext.xticks([])
+    plotext.yticks([])
+    plotext.theme("clear")
+    plotext.xlim(*x_range)
+    plotext.ylim(*y_range)
+    draw = plotext.plot if joined else plotext.scatter
+    for run in runs:
+        draw([x for x, _ in run], [y for _, y in run], marker="braille")
+    lines = plotext.uncolorize(plotext.build()).split("\n")[:height]
+    plotext.clear_figure()
+    return [f"{line:<{width}}" for line in lines]
+
+
+class LossChart(Framed):
+    """A measure over the steps of a run (the loss, or any other).
+
+    The x axis spans the planned run, the y axis moves in round steps. With fewer than 8 lines it is
+    a sparkline with the newest value. `words` are the names in the legend: of the measure, the
+    smoothed curve, the original points, and validation.
+    """
+
+    BINDINGS: ClassVar = [
+        Binding("y", "toggle_log", "log axis", show=False, id="chart.log"),
+        Binding("z", "zoom", "zoom", show=False, id="chart.zoom"),
+    ]
+
+    def __init__(
+        self,
+        words: tuple[str, str, str, str] = ("loss", "smoothed", "original", "validation"),
+        *,
+        empty: str = "No point yet: the curve begins with the first logged step.",
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__("", name=name, id=id, classes=classes)
+        self._words = words
+        self._empty = empty
+        self._steps: list[float] = []
+        self._values: list[float] = []
+        self._smooth: list[float] = []
+        self._validation: tuple[list[float], list[float]] = ([], [])
+        self._overlays: tuple[tuple[str, list[float], list[float]], ...] = ()
+        self._total: float | None = None
+        self._log_axis = False
+        self._zoom: Zoom = "all"
+        self._drawn: tuple[tuple[int, int], list[list[Cell]]] | None = None
+
+    # What it shows
+
+    @property
+    def log_axis(self) -> bool:
+        """Whether the value axis is logarithmic."""
+        return self._log_axis
+
+    @property
+    def zoom_level(self) -> Zoom:
+        """How much of the run is shown: `all`, the last `half`, the last `tenth`."""
+        return self._zoom
+
+    @property
+    def newest(self) -> float | None:
+        """The newest smoothed value."""
+        return next((value for value in reversed(self._smooth) if math.isfinite(value)), None)
+
+    def set_points(self, steps: Sequence[float], losses: Sequence[float | None]) -> None:
+        """All points of the run, in the order in which they were logged. NaN, infinity and None are
+        gaps; of steps that were logged twice (after a resume) the later ones stand."""
+        new_steps, new_values = in_order(steps, losses)
+        if new_steps == self._steps and _same(new_values, self._values):
+            return
+        self._steps, self._values = new_steps, new_values
+        self._smooth = smoothed(new_values)
+        self._chart_changed()
+
+    def set_validation(self, steps: Sequence[float], losses: Sequence[float | None]) -> None:
+        """The validation points."""
+        new = in_order(steps, losses)
+        if new[0] != self._validation[0] or not _same(new[1], self._validation[1]):
+            self._validation = new
+            self._chart_changed()
+
+    def set_overlays(
+        self, runs: Sequence[tuple[str, Sequence[float], Sequence[float | None]]]
+    ) -> None:
+        """Other runs to compare with, as (name, steps, values), at most five: their smoothed curves
+        lie below this one's."""
+        new = []
+        for run_name, steps, values in runs[:5]:
+            kept, known = in_order(steps, values)
+            new.append((run_name, kept, smoothed(known)))
+        self._overlays = tuple(new)
+        self._chart_changed()
+
+    def set_total(self, total_steps: float | None) -> None:
+        """The steps that are planned, or None."""
+        if total_steps != self._total:
+            self._total = total_steps
+            self._chart_changed()
+
+    def toggle_log(self) -> None:
+        """Between a linear and a logarithmic value axis."""
+        self._log_axis = not self._log_axis
+        self._chart_changed()
+
+    def zoom(self, level: Zoom | None = None) -> None:
+        """Shows all of the run, its last half or its last tenth; without a level, the next one."""
+        if level is None:
+            level = ZOOMS[(ZOOMS.index(self._zoom) + 1) % len(ZOOMS)]
+        if level != self._zoom:
+            self._zoom = level
+            self._chart_changed()
+
+    def action_toggle_log(self) -> None:
+        self.toggle_log()
+
+    def action_zoom(self) -> None:
+        self.zoom()
+
+    def _chart_changed(self) -> None:
+        self._drawn = None
+        newest = self.newest
+        self._figure = "" if newest is None else [(loss_text(newest), "series1 bold")]
+        self.picture_changed()
+
+    # Drawing
+
+    def draw_line(self, y: int, width: int, height: int) -> Line:
+        if y == 0:
+            self._title = self._legend(width)
+        return super().draw_line(y, width, height)
+
+    def _legend(self, width: int) -> Line:
+        measure, curve, points, checks = self._words
+        wide = width >= 86
+        legend: list[Span] = [
+            (measure, "accent bold" if self.lit else "text"),
+            ("  ━", "series1"),
+            (f" {curve}{'  ' if wide else ' '}", "text"),
+            ("·", "dim"),
+            (f" {points}", "text"),
+        ]
+        if wide or self._validation[0]:
+            legend += [(f"{'  ' if wide else ' '}{MARK}", "series2"), (f" {checks}", "text")]
+        for index, (run_name, _, _) in enumerate(self._overlays):
+            legend += [("  ━", _overlay_role(index)), (f" {visible(run_name)}", "text")]
+        if self._log_axis:
+            legend.append(("  log", "dim"))
+        return legend
+
+    def content_line(self, y: int, width: int) -> Line:
+        height = self.content_height
+        finite = [value for value in self._smooth if math.isfinite(value)]
+        if not finite and not any(math.isfinite(value) for value in self._validation[1]):
+            lines = wrap_cells(self._empty, max(1, width - 2))
+            row = y - max(0, (height - len(lines)) // 2)
+            return [(f" {lines[row]}", "dim")] if 0 <= row < len(lines) else ()
+        if height < LEAST_ROWS or width < LABEL_WIDTH + 12:
+            return self._as_sparkline(width) if y == 0 else ()
+        if self._drawn is None or self._drawn[0] != (width, height):
+            self._drawn = ((width, height), self._draw(width, height))
+        return _spans(self._drawn[1][y])
+
+    def _as_sparkline(self, width: int) -> Line:
+        number = loss_text(self.newest)
+        room = width - 3 - cell_len(number)
+        progress = self._steps[-1] / self._total if self._total and self._steps else 1.0
+        cells = max(1, min(room, round(room * progress)))
+        return [
+            (f" {number} ", "series1 bold"),
+            (sparkline(self._smooth, cells) if room > 0 else "", "series1"),
+        ]
+
+    def _draw(self, width: int, height: int) -> list[list[Cell]]:
+        """The content as rows of cells: labels, axes and curves."""
+        last = max((*self._steps[-1:], *self._validation[0][-1:]), default=0.0)
+        x_range = step_window(self._zoom, last, self._total)
+        rows = height - 2
+        axis = self._axis(x_range)
+        labels = max(LABEL_WIDTH, max(cell_len(text) for _, text in axis.ticks))
+        # One blank cell stays between the curve and the frame.
+        columns = width - labels - 2
+        canvas = self._curves(columns, rows, x_range, axis)
+        stubs = {
+            min(rows - 1, int((1 - axis.share(value)) * rows)): text for value, text in axis.ticks
+        }
+        picture: list[list[Cell]] = []
+        for row in range(rows):
+            text = stubs.get(row)
+            start = f"{text:>{labels}}┤" if text else " " * labels + "│"
+            picture.append([*((char, "dim") for char in start), *canvas[row], (" ", "text")])
+        base = " " * labels + "└" + "─" * columns + " "
+        picture.append([(char, "dim") for char in base])
+        below = [" "] * width
+        for column, text in step_labels(x_range, columns):
+            below[labels + 1 + column : labels + 1 + column + len(text)] = text
+        picture.append([(char, "dim") for char in below[:width]])
+        return picture
+
+    def _axis(self, x_range: tuple[float, float]) -> Axis:
+        """The value axis for everything in sight."""
+        seen = [
+            value
+            for steps, values in self._series()
+            for step, value in zip(steps, values, strict=True)
+            if x_range[0] <= step <= x_range[1]
+            and math.isfinite(value)
+            and (value > 0 or not self._log_axis)
+        ]
+        if not seen:
+            return value_axis(1, 1, log=self._log_axis)
+        return value_axis(min(seen), max(seen), log=self._log_axis)
+
+    def _series(self) -> list[tuple[list[float], list[float]]]:
+        others = [(steps, values) for _, steps, values in self._overlays]
+        return [(self._steps, self._values), self._validation, *others]
+
+    def _curves(
+        self, columns: int, rows: int, x_range: tuple[float, float], axis: Axis
+    ) -> list[list[Cell]]:
+        canvas: list[list[Cell]] = [[(" ", "text")] * columns for _ in range(rows)]
+
+        def lay(steps: list[float], values: list[float], role: str, joined: bool) -> None:
+            # A line is drawn dot by dot, two to a cell; dots are thinned to the cell.
+            wide = columns * 2 if joined else columns
+            runs = reduce_runs(steps, values, x_range, wide, log=axis.log)
+            if not runs:
+                return
+            shares = [[(x, axis.share(y)) for x, y in run] for run in runs]
+            lines = braille(shares, columns, rows, x_range, (0, 1), joined=joined)
+            for row, line in enumerate(lines):
+                for column, char in enumerate(line):
+                    if char not in _BLANKS:
+                        canvas[row][column] = (char, role)
+
+        lay(self._steps, self._values, "dim", False)
+        for index, (_, steps, values) in reversed(list(enumerate(self._overlays))):
+            lay(steps, values, _overlay_role(index), True)
+        lay(self._steps, self._smooth, "series1", True)
+        self._lay_marks(canvas, x_range, axis)
+        return canvas
+
+    def _lay_marks(
+        self, canvas: list[list[Cell]], x_range: tuple[float, float], axis: Axis
+    ) -> None:
+        """Validation marks. The line keeps its cells: a mark that falls on it stands beside it, one
+        cell up or down, whichever is nearer to its value."""
+        rows, columns = len(canvas), len(canvas[0])
+        low, high = x_range
+        for step, value in zip(*self._validation, strict=True):
+            if not low <= step <= high or not math.isfinite(value):
+                continue
+            if axis.log and value <= 0:
+                continue
+            column = min(columns - 1, int((step - low) / (high - low) * columns))
+            exact = (1 - axis.share(value)) * (rows - 1)
+            row = math.floor(exact + 0.5)
+            nearer = 1 if exact > row else -1
+            for place in (row, row + nearer, row - nearer):
+                if 0 <= place < rows and canvas[place][column][1] != "series1":
+                    canvas[place][column] = (MARK, "series2")
+                    break
+
+
+def _overlay_role(index: int) -> str:
+    # Series 2 is validation's.
+    return f"series{3 + index % 4}"
+
+
+def _same(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether the values are equal, NaN being equal to NaN."""
+    return len(first) == len(second) and all(
+        one == two or (one != one and two != two) for one, two in zip(first, second, strict=True)
+    )
+
+
+def _spans(cells: Sequence[Cell]) -> list[Span]:
+    """Cells with like roles put together."""
+    spans: list[Span] = []
+    for char, role in cells:
+        if spans and (spans[-1][1] == role or char == " "):
+            spans[-1] = (spans[-1][0] + char, spans[-1][1])
+        else:
+            spans.append((char, role))
+    return spans

@@ -1,0 +1,41 @@
+"""A curve in one line of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int, scale: tuple[float, float] | None = None) -> str:
+    """At most `width` cells of `▁▂▃▄▅▆▇█`; a blank where a value is NaN or infinite. `scale` is what
+    the lowest and the highest bar mean; without it they are the lowest and the highest value.
+
+    More values than cells: each cell shows the one of its values that stands farthest from the mean
+    of them all, so that a spike survives. Equal values stand in the middle (at the bottom if 0).
+    """
+    if width <= 0 or not values:
+        return ""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return " " * min(width, len(values))
+    low, high = scale or (min(finite), max(finite))
+    mean = sum(finite) / len(finite)
+    text = []
+    count = min(width, len(values))
+    for cell in range(count):
+        start = cell * len(values) // count
+        end = max(start + 1, (cell + 1) * len(values) // count)
+        known = [value for value in values[start:end] if math.isfinite(value)]
+        if not known:
+            text.append(" ")
+            continue
+        value = max(known, key=lambda one: abs(one - mean))
+        if high > low:
+            # Halved first: the distance of two finite numbers can be infinite.
+            share = (value / 2 - low / 2) / (high / 2 - low / 2)
+            text.append(BARS[max(0, min(len(BARS) - 1, int(share * len(BARS))))])
+        else:
+            text.append(BARS[3] if value else BARS[0])
+    return "".join(text)
