@@ -68,11 +68,8 @@ def _make_style(theme: Theme, role: str) -> Style:
     shade = theme.shades[name]
     if strange := set(attributes) - _ATTRIBUTES:
         raise ValueError(f"no such attribute: {sorted(strange)[0]}")
-    return Style(
-        color=_rich(shade),
-        bgcolor=_rich(theme.background),
-        **dict.fromkeys(attributes, True),
-    )
+    colors = Style(color=_rich(shade), bgcolor=_rich(theme.background))
+    return colors + Style.parse(" ".join(attributes))
 
 
 def _rich(shade: Shade | None) -> Color | None:

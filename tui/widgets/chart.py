@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -12,11 +12,14 @@ from textual.binding import Binding
 from tui.widgets.curves import (
     ZOOMS,
     Axis,
+    Columns,
     Point,
     Zoom,
+    averaged,
     in_order,
     reduce_runs,
     smoothed,
+    smoothing_weight,
     step_labels,
     step_window,
     value_axis,
@@ -32,6 +35,7 @@ MARK = "◆"
 _BLANKS = frozenset(" \u2800")
 
 Cell = tuple[str, str]
+Series = tuple[list[float], list[float]]
 
 
 def braille(
@@ -93,6 +97,10 @@ class LossChart(Framed):
         self._steps: list[float] = []
         self._values: list[float] = []
         self._smooth: list[float] = []
+        # What set_points was given last, the finite ones' number, and what they were reduced to.
+        self._given: tuple[list[float], list[float | None]] = ([], [])
+        self._count = 0
+        self._reduced: dict[str, tuple[tuple[object, ...], int, Columns]] = {}
         self._validation: tuple[list[float], list[float]] = ([], [])
         self._overlays: tuple[tuple[str, list[float], list[float]], ...] = ()
         self._total: float | None = None
@@ -119,13 +127,37 @@ class LossChart(Framed):
 
     def set_points(self, steps: Sequence[float], losses: Sequence[float | None]) -> None:
         """All points of the run, in the order in which they were logged. NaN, infinity and None are
-        gaps; of steps that were logged twice (after a resume) the later ones stand."""
-        new_steps, new_values = in_order(steps, losses)
-        if new_steps == self._steps and _same(new_values, self._values):
+        gaps; of steps that were logged twice (after a resume) the later ones stand.
+
+        When they are the points of the last call and some more, only those are looked at.
+        """
+        known = len(self._given[0])
+        before, self._given = self._given, (list(steps), list(losses))
+        if self._given[0][:known] != before[0] or self._given[1][:known] != before[1]:
+            known = 0
+        elif len(self._given[0]) == known:
             return
-        self._steps, self._values = new_steps, new_values
-        self._smooth = smoothed(new_values)
+        more_steps, more = in_order(self._given[0][known:], self._given[1][known:])
+        if not known or (self._steps and more_steps and more_steps[0] <= self._steps[-1]):
+            self._steps, self._values = in_order(*self._given)
+            self._count = 0
+            self._smooth = []
+        else:
+            self._steps += more_steps
+            self._values += more
+        self._smooth_on()
         self._chart_changed()
+
+    def _smooth_on(self) -> None:
+        """Smooths what is new; all of it while the weight still depends on the number of points."""
+        new = self._values[len(self._smooth) :]
+        before = smoothing_weight(self._count)
+        self._count += sum(map(math.isfinite, new))
+        if self._count == 0 or smoothing_weight(self._count) != before or not self._smooth:
+            self._smooth = smoothed(self._values)
+            self._reduced.clear()
+        else:
+            self._smooth += averaged(new, before, self.newest)
 
     def set_validation(self, steps: Sequence[float], losses: Sequence[float | None]) -> None:
         """The validation points."""
@@ -204,8 +236,7 @@ class LossChart(Framed):
 
     def content_line(self, y: int, width: int) -> Line:
         height = self.content_height
-        finite = [value for value in self._smooth if math.isfinite(value)]
-        if not finite and not any(math.isfinite(value) for value in self._validation[1]):
+        if self.newest is None and not any(map(math.isfinite, self._validation[1])):
             lines = wrap_cells(self._empty, max(1, width - 2))
             row = y - max(0, (height - len(lines)) // 2)
             return [(f" {lines[row]}", "dim")] if 0 <= row < len(lines) else ()
@@ -230,11 +261,19 @@ class LossChart(Framed):
         last = max((*self._steps[-1:], *self._validation[0][-1:]), default=0.0)
         x_range = step_window(self._zoom, last, self._total)
         rows = height - 2
-        axis = self._axis(x_range)
-        labels = max(LABEL_WIDTH, max(cell_len(text) for _, text in axis.ticks))
-        # One blank cell stays between the curve and the frame.
-        columns = width - labels - 2
-        canvas = self._curves(columns, rows, x_range, axis)
+        # The labels' width is only known with the axis; nearly always it is the usual one.
+        labels = LABEL_WIDTH
+        while True:
+            # One blank cell stays between the curve and the frame.
+            columns = width - labels - 2
+            layers = self._all_runs(columns, x_range)
+            axis = self._axis((run for _, runs, _ in layers for run in runs), x_range)
+            needed = max(cell_len(text) for _, text in axis.ticks)
+            if needed <= labels or width - needed - 2 < 1:
+                break
+            labels = needed
+        canvas: list[list[Cell]] = [[(" ", "text")] * columns for _ in range(rows)]
+        self._lay(canvas, layers, x_range, axis)
         stubs = {
             min(rows - 1, int((1 - axis.share(value)) * rows)): text for value, text in axis.ticks
         }
@@ -251,48 +290,62 @@ class LossChart(Framed):
         picture.append([(char, "dim") for char in below[:width]])
         return picture
 
-    def _axis(self, x_range: tuple[float, float]) -> Axis:
-        """The value axis for everything in sight."""
-        seen = [
-            value
-            for steps, values in self._series()
-            for step, value in zip(steps, values, strict=True)
-            if x_range[0] <= step <= x_range[1]
-            and math.isfinite(value)
-            and (value > 0 or not self._log_axis)
+    def _runs(
+        self, name: str, points: Series, x_range: tuple[float, float], columns: int
+    ) -> list[list[Point]]:
+        """A series reduced to `columns`; only what was added since the last time is looked at."""
+        steps, values = points
+        key = (x_range, columns, self._log_axis)
+        kept = self._reduced.get(name)
+        if kept is None or kept[0] != key:
+            kept = (key, 0, Columns(x_range, columns, log=self._log_axis))
+        _, done, reduced = kept
+        reduced.extend(steps[done:], values[done:])
+        self._reduced[name] = (key, len(steps), reduced)
+        return reduced.runs()
+
+    def _all_runs(
+        self, columns: int, x_range: tuple[float, float]
+    ) -> list[tuple[str, list[list[Point]], bool]]:
+        """What is drawn, the lowest layer first: role, runs, and whether they are joined."""
+        # Dots are thinned to the cell; a line is drawn dot by dot, two to a cell.
+        layers = [
+            ("dim", self._runs("original", (self._steps, self._values), x_range, columns), False)
         ]
+        for index, (_, steps, values) in reversed(list(enumerate(self._overlays))):
+            runs = reduce_runs(steps, values, x_range, columns * 2, log=self._log_axis)
+            layers.append((_overlay_role(index), runs, True))
+        curve = self._runs("smoothed", (self._steps, self._smooth), x_range, columns * 2)
+        return [*layers, ("series1", curve, True)]
+
+    def _axis(self, runs: Iterable[list[Point]], x_range: tuple[float, float]) -> Axis:
+        """The value axis for everything in sight."""
+        seen = [value for run in runs for _, value in run]
+        for run in reduce_runs(*self._validation, x_range, 1, log=self._log_axis):
+            seen += [value for _, value in run]
         if not seen:
             return value_axis(1, 1, log=self._log_axis)
         return value_axis(min(seen), max(seen), log=self._log_axis)
 
-    def _series(self) -> list[tuple[list[float], list[float]]]:
-        others = [(steps, values) for _, steps, values in self._overlays]
-        return [(self._steps, self._values), self._validation, *others]
-
-    def _curves(
-        self, columns: int, rows: int, x_range: tuple[float, float], axis: Axis
-    ) -> list[list[Cell]]:
-        canvas: list[list[Cell]] = [[(" ", "text")] * columns for _ in range(rows)]
-
-        def lay(steps: list[float], values: list[float], role: str, joined: bool) -> None:
-            # A line is drawn dot by dot, two to a cell; dots are thinned to the cell.
-            wide = columns * 2 if joined else columns
-            runs = reduce_runs(steps, values, x_range, wide, log=axis.log)
+    def _lay(
+        self,
+        canvas: list[list[Cell]],
+        layers: Sequence[tuple[str, list[list[Point]], bool]],
+        x_range: tuple[float, float],
+        axis: Axis,
+    ) -> None:
+        """Draws the layers over each other: where two share a cell the later one stands."""
+        rows, columns = len(canvas), len(canvas[0])
+        for role, runs, joined in layers:
             if not runs:
-                return
+                continue
             shares = [[(x, axis.share(y)) for x, y in run] for run in runs]
             lines = braille(shares, columns, rows, x_range, (0, 1), joined=joined)
             for row, line in enumerate(lines):
                 for column, char in enumerate(line):
                     if char not in _BLANKS:
                         canvas[row][column] = (char, role)
-
-        lay(self._steps, self._values, "dim", False)
-        for index, (_, steps, values) in reversed(list(enumerate(self._overlays))):
-            lay(steps, values, _overlay_role(index), True)
-        lay(self._steps, self._smooth, "series1", True)
         self._lay_marks(canvas, x_range, axis)
-        return canvas
 
     def _lay_marks(
         self, canvas: list[list[Cell]], x_range: tuple[float, float], axis: Axis

@@ -35,16 +35,23 @@ def in_order(
     return kept_steps, kept
 
 
+def smoothing_weight(count: int) -> float:
+    """w = 1.8·(1/(1+e^(−0.05·n)) − 0.5), n the number of points; 0.9 from about 750 points on."""
+    return 1.8 * (1 / (1 + math.exp(-0.05 * count)) - 0.5)
+
+
 def smoothed(values: Sequence[float]) -> list[float]:
-    """TensorBoard's exponential moving average, with the weight
-    w = 1.8·(1/(1+e^(−0.05·n)) − 0.5), n the number of points.
+    """TensorBoard's exponential moving average with the weight of `smoothing_weight`.
 
     NaN and infinity are no points: they stay NaN, and the average goes on behind them.
     """
-    count = sum(1 for value in values if math.isfinite(value))
-    weight = 1.8 * (1 / (1 + math.exp(-0.05 * count)) - 0.5)
+    weight = smoothing_weight(sum(map(math.isfinite, values)))
+    return averaged(values, weight, None)
+
+
+def averaged(values: Iterable[float], weight: float, last: float | None) -> list[float]:
+    """The exponential moving average that goes on from `last` (None: it begins)."""
     result: list[float] = []
-    last: float | None = None
     for value in values:
         if not math.isfinite(value):
             result.append(math.nan)
@@ -52,6 +59,64 @@ def smoothed(values: Sequence[float]) -> list[float]:
         last = value if last is None else last * weight + (1 - weight) * value
         result.append(last)
     return result
+
+
+class Columns:
+    """Points reduced to what is worth drawing in `count` columns over `x_range`: of each column the
+    lowest, the highest and the last value, where they were, so that spikes survive.
+
+    Points outside `x_range` are left out. A NaN or infinite value (with `log` also one not above 0)
+    ends a run of points to be joined. Points may be added as they come, with rising steps.
+    """
+
+    def __init__(self, x_range: tuple[float, float], count: int, *, log: bool = False) -> None:
+        self._low, self._high = x_range
+        self._scale = count / (self._high - self._low) if self._high > self._low else 0.0
+        self._count = count
+        self._log = log
+        self._done: list[list[Point]] = []
+        self._run: list[Point] = []
+        self._column = -1
+        self._kept: tuple[Point, Point, Point] = ((0.0, 0.0),) * 3
+
+    def extend(self, steps: Sequence[float], values: Sequence[float]) -> None:
+        """Adds points."""
+        low_x, high_x, scale, final, log = (
+            self._low, self._high, self._scale, self._count - 1, self._log
+        )  # fmt: skip
+        column = self._column
+        lowest, highest, last = self._kept
+        for step, value in zip(steps, values, strict=True):
+            if step < low_x or step > high_x:
+                continue
+            if not math.isfinite(value) or (log and value <= 0):
+                if column >= 0:
+                    self._run += sorted({lowest, highest, last})
+                    self._done.append(self._run)
+                    self._run = []
+                    column = -1
+                continue
+            here = min(final, int((step - low_x) * scale))
+            point = (step, value)
+            if here != column:
+                if column >= 0:
+                    self._run += sorted({lowest, highest, last})
+                column = here
+                lowest = highest = last = point
+                continue
+            if value < lowest[1]:
+                lowest = point
+            elif value > highest[1]:
+                highest = point
+            last = point
+        self._column = column
+        self._kept = (lowest, highest, last)
+
+    def runs(self) -> list[list[Point]]:
+        """The runs of points to be joined."""
+        if self._column < 0:
+            return list(self._done)
+        return [*self._done, self._run + sorted(set(self._kept))]
 
 
 def reduce_runs(
@@ -62,49 +127,10 @@ def reduce_runs(
     *,
     log: bool = False,
 ) -> list[list[Point]]:
-    """The points worth drawing in `columns` columns: of each column the lowest, the highest and the
-    last value, where they were, so that spikes survive.
-
-    Returns runs of points to be joined: a NaN or infinite value (with `log` also one not above 0)
-    ends a run. Points outside `x_range` are left out.
-    """
-    low_x, high_x = x_range
-    scale = columns / (high_x - low_x) if high_x > low_x else 0.0
-    runs: list[list[Point]] = []
-    run: list[Point] = []
-    column = -1
-    lowest = highest = last = (0.0, 0.0)
-
-    def close_column() -> None:
-        if column >= 0:
-            run.extend(sorted({lowest, highest, last}))
-
-    for step, value in zip(steps, values, strict=True):
-        if step < low_x or step > high_x:
-            continue
-        if not math.isfinite(value) or (log and value <= 0):
-            close_column()
-            column = -1
-            if run:
-                runs.append(run)
-                run = []
-            continue
-        here = min(columns - 1, int((step - low_x) * scale))
-        point = (float(step), float(value))
-        if here != column:
-            close_column()
-            column = here
-            lowest = highest = last = point
-            continue
-        if value < lowest[1]:
-            lowest = point
-        if value > highest[1]:
-            highest = point
-        last = point
-    close_column()
-    if run:
-        runs.append(run)
-    return runs
+    """All points at once through `Columns`."""
+    reduced = Columns(x_range, columns, log=log)
+    reduced.extend(steps, values)
+    return reduced.runs()
 
 
 @dataclass(frozen=True)

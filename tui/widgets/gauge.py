@@ -35,7 +35,8 @@ def gauge_bar(fraction: float | None, width: int) -> str:
 @dataclass(frozen=True)
 class GaugeRow:
     """One line of the machine panel. `fraction` (0 to 1) None: the machine cannot say. `near_limit`
-    colours it. `spark` are its last fractions. `short` is its reading in the one-line form (`CPU 41 %`), where it has one."""
+    colours it. `spark` are its last fractions. `short` is its reading in the one-line form
+    (`CPU 41 %`), where it has one."""
 
     label: str
     fraction: float | None
@@ -52,7 +53,7 @@ class Machine(Framed):
         super().__init__(title, **options)  # type: ignore[arg-type]
         self._rows: tuple[GaugeRow, ...] = ()
 
-    def update(self, rows: Sequence[GaugeRow]) -> None:  # type: ignore[override]
+    def update(self, rows: Sequence[GaugeRow]) -> None:
         """Shows new readings."""
         if tuple(rows) != self._rows:
             self._rows = tuple(rows)
@@ -66,10 +67,11 @@ class Machine(Framed):
             return ()
         row = self._rows[y]
         labels = max(6, max(cell_len(one.label) for one in self._rows))
-        role = "warning" if row.near_limit else "text"
+        # A bar is a lot of ink: dim, so that the loss stays the brightest thing.
+        role, bar = ("warning", "warning") if row.near_limit else ("text", "dim")
         line: list[Span] = [
             (f" {row.label}{' ' * (labels - cell_len(row.label))} ", "text"),
-            (gauge_bar(row.fraction, BAR_WIDTH), role),
+            (gauge_bar(row.fraction, BAR_WIDTH), bar),
             (f" {_right(percent(row.fraction), 5)}   ", role),
         ]
         if len(row.texts) > 2:
@@ -90,10 +92,10 @@ class Machine(Framed):
         if not self._rows:
             return ()
         row = self._rows[0]
-        role = "warning" if row.near_limit else "text"
+        role, bar = ("warning", "warning") if row.near_limit else ("text", "dim")
         line: list[Span] = [
             (f" {row.label} ", "text"),
-            (gauge_bar(row.fraction, COMPACT_BAR_WIDTH), role),
+            (gauge_bar(row.fraction, COMPACT_BAR_WIDTH), bar),
             (f" {percent(row.fraction)}", role),
         ]
         for index, text in enumerate(row.texts):
@@ -136,7 +138,7 @@ class Watched(Framed):
         super().__init__(title, **options)  # type: ignore[arg-type]
         self._rows: tuple[WatchRow, ...] = ()
 
-    def update(self, rows: Sequence[WatchRow]) -> None:  # type: ignore[override]
+    def update(self, rows: Sequence[WatchRow]) -> None:
         """Shows new values."""
         if tuple(rows) != self._rows:
             self._rows = tuple(rows)

@@ -143,14 +143,15 @@ class ListPanel(Framed):
         index = y + self._first
         if index >= len(self._rows):
             return ()
-        here = self.has_focus and index == self._cursor
-        line = self._row_line(self._rows[index], width)
-        if not here:
+        row = self._rows[index]
+        line = self._row_line(row, width)
+        if not (self.has_focus and index == self._cursor):
             return line
-        # Reversed, so that it is seen without colours too; the whole row is.
-        text = [(part, f"{role} reverse") for part, role in line]
-        missing = width - sum(cell_len(part) for part, _ in line)
-        return [*text, (" " * missing, "text reverse")]
+        # Reversed, so that it is seen without colours too, over the whole width.
+        text = "".join(part for part, _ in line)
+        return [
+            (text + " " * (width - cell_len(text)), "dim reverse" if row.dim else "accent reverse")
+        ]
 
     def _row_line(self, row: ListRow, width: int) -> list[Span]:
         role = "dim" if row.dim else "text"

@@ -9,8 +9,8 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int, scale: tuple[float, float] | None = None) -> str:
-    """At most `width` cells of `▁▂▃▄▅▆▇█`; a blank where a value is NaN or infinite. `scale` is what
-    the lowest and the highest bar mean; without it they are the lowest and the highest value.
+    """At most `width` cells of `▁▂▃▄▅▆▇█`; a blank where a value is NaN or infinite. `scale` is
+    what the lowest and the highest bar mean; without it the lowest and the highest value.
 
     More values than cells: each cell shows the one of its values that stands farthest from the mean
     of them all, so that a spike survives. Equal values stand in the middle (at the bottom if 0).

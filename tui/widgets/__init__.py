@@ -1,0 +1,1 @@
+"""Widgets that draw themselves; none of them knows the engine."""
