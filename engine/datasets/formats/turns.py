@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from engine.datasets.example import Example, Message
@@ -25,7 +26,7 @@ def check_order(messages: Sequence[Message], runs_of_tools: bool, answered: bool
         raise RowFault("the first turn is the assistant's")
     if messages[0].role == "tool":
         raise RowFault("the first turn is a tool result")
-    for number, (before, after) in enumerate(zip(messages, messages[1:], strict=False), 2):
+    for number, (before, after) in enumerate(pairwise(messages), 2):
         if "system" in (before.role, after.role):
             continue
         if runs_of_tools and before.role == after.role == "tool":

@@ -1,0 +1,302 @@
+"""Rows into tokens, with the trained part marked. What the token view shows is what is trained."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tokenizers import Encoding
+
+from engine.datasets.answers import Span, header_start, rendered_answers
+from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
+from engine.datasets.cutoff import kept
+from engine.datasets.example import Example, Message, RowProblem
+from engine.datasets.formats.fields import RowFault
+from engine.datasets.tokenizer import FastTokenizer
+from engine.problem import BadInput, Problem
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+
+IGNORED = -100  # the label that torch's cross entropy leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A row as tokens. `trained[i]` tells whether token i counts in the loss; `labels` hold the
+    id there and -100 elsewhere. `cut` is how many tokens the cutoff took, `text` the whole text
+    before that."""
+
+    ids: list[int]
+    trained: list[bool]
+    cut: int
+    text: str
+
+    @property
+    def labels(self) -> list[int]:
+        pairs = zip(self.ids, self.trained, strict=True)
+        return [token if trained else IGNORED for token, trained in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPiece:
+    """One token for the token view; the pieces' texts joined are the row's text."""
+
+    text: str
+    id: int
+    part: Literal["prompt", "trained", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A row rendered: its text, the answers in it, and what the cutoff needs to know of turns."""
+
+    text: str
+    spans: list[Span]
+    turns: list[dict[str, Any]]
+    tools: list[Mapping[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    ids: list[int]
+    starts: list[int]
+    trained: list[bool]
+    stays: list[bool] | None
+    text: str
+
+
+class Encoder:
+    """Encodes rows for the model in `model_folder`, by the settings of `config`: template,
+    default_system, cutoff_len, train_on_prompt, mask_history, trust_remote_code.
+
+    `notes` are sentences for a person, `eos_ids` every id that ends an answer. Thread-safe.
+    Raises BadInput for a tokenizer or template that can't be used.
+    """
+
+    def __init__(self, model_folder: Path, config: RunConfig) -> None:
+        self.tokenizer = FastTokenizer(model_folder, bool(config.trust_remote_code))
+        self.chat = ChatFormat(self.tokenizer, config.template)
+        self.notes: tuple[str, ...] = tuple(self.chat.notes)
+        self.cutoff = config.cutoff_len
+        self._default_system: str | None = config.default_system
+        self._train_on_prompt = bool(config.train_on_prompt)
+        self._mask_history = bool(config.mask_history)
+        self.eos_ids = self._end_ids()
+
+    @property
+    def template_source(self) -> str:
+        """The Jinja template in use, to be saved with the trained model."""
+        return self.chat.source
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokenizer.pad_id or 0
+
+    def encode(self, example: Example) -> Encoded:
+        """One row as tokens. Raises BadInput where the model's template can't express it."""
+        return self._encoded(self._marked([self._plan_or_raise(example)], [example])[0])
+
+    def encode_batch(
+        self, examples: Sequence[Example], dataset: str = ""
+    ) -> list[Encoded | RowProblem]:
+        """Many rows at once, the same result as one by one; bad rows come back as RowProblem."""
+        plans: list[_Plan | RowProblem] = []
+        for example in examples:
+            try:
+                plans.append(self._plan(example))
+            except RowFault as fault:
+                plans.append(RowProblem(dataset, example.source_row, str(fault)))
+        good = [
+            (plan, example)
+            for plan, example in zip(plans, examples, strict=True)
+            if isinstance(plan, _Plan)
+        ]
+        marked = iter(self._marked([plan for plan, _ in good], [example for _, example in good]))
+        return [
+            plan if isinstance(plan, RowProblem) else self._encoded(next(marked)) for plan in plans
+        ]
+
+    def pieces(self, example: Example) -> list[TokenPiece]:
+        """The row's tokens, those that the cutoff takes included. Raises BadInput as encode."""
+        row = self._marked([self._plan_or_raise(example)], [example])[0]
+        ends = [*row.starts[1:], len(row.text)]
+        pieces: list[TokenPiece] = []
+        for place, token in enumerate(row.ids):
+            part: Literal["prompt", "trained", "cut"] = "prompt"
+            if row.stays is not None and not row.stays[place]:
+                part = "cut"
+            elif row.trained[place]:
+                part = "trained"
+            pieces.append(TokenPiece(row.text[row.starts[place] : ends[place]], token, part))
+        return pieces
+
+    def render_prompt(
+        self,
+        messages: Sequence[Any],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """The text that asks the model for the next answer.
+
+        `messages` are Messages, or anything with role and content (attributes or keys); a first
+        system message is the system text, else `default_system` holds. Raises BadInput where the
+        template refuses them.
+        """
+        turns = [_message(message) for message in messages]
+        system = turns.pop(0).content if turns and turns[0].role == "system" else ""
+        prepared, given = self.chat.turns(turns, self._system(system), tools or ())
+        try:
+            return self.chat.render(prepared, given, add_generation_prompt)
+        except RENDER_ERRORS as error:
+            raise BadInput(
+                Problem(
+                    f"The model's template refuses this conversation: {error}.",
+                    "chat template",
+                    "Let user and assistant take turns, the user first.",
+                )
+            ) from None
+
+    def prompt_and_answer(self, example: Example) -> tuple[str, str]:
+        """The text up to the last answer, and that answer, for prediction beside a reference.
+
+        Raises BadInput for a row without an answer.
+        """
+        messages = self._conversation(example)
+        last = max((i for i, m in enumerate(messages) if m.role == "assistant"), default=None)
+        if last is None:
+            raise self._refused(example, RowFault("there is no answer"))
+        asked = replace(example, kind="conversation", messages=messages[:last])
+        turns, tools = self.chat.turns(asked.messages, self._system(asked.system), asked.tools)
+        answer, _ = self.chat.turns([messages[last]])
+        try:
+            return self.chat.render(turns, tools, True), str(answer[0]["content"])
+        except RENDER_ERRORS as error:
+            raise self._refused(example, RowFault(f"the template refuses it: {error}")) from None
+
+    def _plan_or_raise(self, example: Example) -> _Plan:
+        try:
+            return self._plan(example)
+        except RowFault as fault:
+            raise self._refused(example, fault) from None
+
+    def _refused(self, example: Example, fault: RowFault) -> BadInput:
+        what = str(fault)
+        return BadInput(
+            Problem(
+                f"The row can't be written for this model: {what}.",
+                f"row {example.source_row}",
+                "Correct the row, or choose a model whose template fits.",
+                "dataset",
+            )
+        )
+
+    def _plan(self, example: Example) -> _Plan:
+        if example.kind == "text":
+            return _Plan(example.text, [], [], None)
+        messages = self._conversation(example)
+        turns, tools = self.chat.turns(messages, self._system(example.system), example.tools)
+        text, spans = rendered_answers(self.chat, turns, tools)
+        return _Plan(text, spans, turns, tools)
+
+    def _conversation(self, example: Example) -> tuple[Message, ...]:
+        """The turns with their answer: of a pair of answers, the better one."""
+        return (*example.messages, example.chosen) if example.chosen else example.messages
+
+    def _system(self, system: str) -> str:
+        return system or self._default_system or ""
+
+    def _marked(self, plans: Sequence[_Plan], examples: Sequence[Example]) -> list[_Marked]:
+        encodings = self.tokenizer.backend.encode_batch(
+            [plan.text for plan in plans], add_special_tokens=False
+        )
+        return [
+            self._mark_text(encoding, plan)
+            if example.kind == "text"
+            else self._mark(encoding, plan)
+            for encoding, plan, example in zip(encodings, plans, examples, strict=True)
+        ]
+
+    def _mark(self, encoding: Encoding, plan: _Plan) -> _Marked:
+        ids, starts = list(encoding.ids), _starts(encoding)
+        ranges = [
+            (bisect.bisect_left(starts, span.start), bisect.bisect_left(starts, span.end))
+            for span in plan.spans
+        ]
+        trained = [self._train_on_prompt] * len(ids)
+        for start, stop in ranges[-1:] if self._mask_history else ranges:
+            trained[start:stop] = [True] * (stop - start)
+        stays = None
+        if self.cutoff is not None and len(ids) > self.cutoff:
+
+            def header(k: int) -> int:
+                place = header_start(self.chat, plan.turns, plan.tools, plan.spans[k])
+                return ranges[k][0] - bisect.bisect_left(starts, place)
+
+            stays = kept(ranges, len(ids), self.cutoff, header, self._mask_history)
+        return _Marked(ids, starts, trained, stays, plan.text)
+
+    def _mark_text(self, encoding: Encoding, plan: _Plan) -> _Marked:
+        """Plain text: all of it is learnt, and that it ends."""
+        ids, starts = list(encoding.ids), _starts(encoding)
+        text = plan.text
+        bos, opening = self.tokenizer.bos_id, self.tokenizer.bos_token or ""
+        if bos is not None and self.tokenizer.adds_bos:
+            text = opening + text
+            ids, starts = [bos, *ids], [0, *(start + len(opening) for start in starts)]
+        if self.tokenizer.eos_ids:
+            ids, starts = [*ids, self.tokenizer.eos_ids[0]], [*starts, len(text)]
+            text += self.tokenizer.eos_token or ""
+        stays = None
+        if self.cutoff is not None and len(ids) > self.cutoff:
+            stays = [place < self.cutoff for place in range(len(ids))]
+        return _Marked(ids, starts, [True] * len(ids), stays, text)
+
+    def _encoded(self, row: _Marked) -> Encoded:
+        if row.stays is None:
+            return Encoded(row.ids, row.trained, 0, row.text)
+        ids = [token for token, stays in zip(row.ids, row.stays, strict=True) if stays]
+        trained = [mark for mark, stays in zip(row.trained, row.stays, strict=True) if stays]
+        return Encoded(ids, trained, len(row.ids) - len(ids), row.text)
+
+    def _end_ids(self) -> tuple[int, ...]:
+        """The tokenizer's end ids, and the token with which the template closes an answer."""
+        found = list(self.tokenizer.eos_ids)
+        turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+        try:
+            text, spans = rendered_answers(self.chat, turns, None)
+        except RowFault:
+            return tuple(found)
+        for token in self.tokenizer.encode(text[spans[0].start : spans[0].end]):
+            special = self.tokenizer.backend.id_to_token(token) in self.tokenizer.special_texts
+            if special and token != self.tokenizer.bos_id and token not in found:
+                found.append(token)
+        return tuple(found)
+
+
+def _starts(encoding: Encoding) -> list[int]:
+    """Where each token begins in the text, never falling.
+
+    Byte-level tokenizers leave blanks out of their offsets, and give each piece of a character
+    that spans several tokens the whole character: a token begins where the one before it ended,
+    and a further piece of a character where that character began.
+    """
+    starts: list[int] = []
+    reached = 0
+    for start, end in encoding.offsets:
+        begin = min(start, reached) if end <= reached else reached
+        starts.append(max(begin, starts[-1]) if starts else 0)
+        reached = max(reached, end)
+    return starts
+
+
+def _message(value: Any) -> Message:
+    if isinstance(value, Message):
+        return value
+    if isinstance(value, Mapping):
+        calls = tuple(value.get("tool_calls") or ())
+        return Message(value["role"], str(value.get("content") or ""), calls)
+    return Message(value.role, value.content)
