@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.datasets.example import Example, Message, RowProblem
     from engine.datasets.fill import Fill
     from engine.datasets.listing import DatasetEntry, fits, list_datasets
-    from engine.datasets.prepare import Prepared, TokenRows, prepare
+    from engine.datasets.preparation import Prepared, TokenRows, prepare
     from engine.datasets.registry import DatasetInfo, find_dataset, read_registry
     from engine.datasets.rows import RowIndex, open_rows
 
@@ -24,7 +24,7 @@ _HOMES = {
     "example": ("Example", "Message", "RowProblem"),
     "fill": ("Fill",),
     "listing": ("DatasetEntry", "fits", "list_datasets"),
-    "prepare": ("Prepared", "TokenRows", "prepare"),
+    "preparation": ("Prepared", "TokenRows", "prepare"),
     "registry": ("DatasetInfo", "find_dataset", "read_registry"),
     "rows": ("RowIndex", "open_rows"),
 }

@@ -32,7 +32,8 @@ class ParquetRows:
             held = (group, self._file.read_row_group(group))
             self._held = held
         first = self._ends[group - 1] if group else 0
-        return held[1].slice(index - first, 1).to_pylist()[0]
+        row: dict[str, Any] = held[1].slice(index - first, 1).to_pylist()[0]
+        return row
 
 
 class ArrowRows:
@@ -53,7 +54,8 @@ class ArrowRows:
         return int(self._table.num_rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._table.slice(index, 1).to_pylist()[0]
+        row: dict[str, Any] = self._table.slice(index, 1).to_pylist()[0]
+        return row
 
 
 def open_table(path: Path) -> ParquetRows | ArrowRows:
