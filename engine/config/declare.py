@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
@@ -17,11 +17,12 @@ class Setting:
     """What is known of a setting beside its type and default (which pydantic keeps).
 
     `section` is the form section. `level` basic stands in the short form, all in the long one,
-    hidden only in files and on the command line. `help` is one sentence; `more` says what a higher
-    and a lower value do; `usual` gives usual values, `goes_with` the settings it belongs to.
-    `applies` tells, for a RunConfig, whether the setting means anything. `needs` names an optional
-    package. `own` marks finetui's own additions to the published convention. `secret` values are
-    read and used and never written.
+    hidden only in files and on the command line. `help` is one sentence; `higher` and `lower` say
+    what a higher and a lower value do; `usual` gives usual values, `usual_for` those of one
+    method (lora, freeze, full) where they differ, `goes_with` names the settings it belongs to
+    (flat keys). `applies` tells, for a RunConfig, whether the setting means anything. `needs`
+    names an optional package. `own` marks finetui's own additions to the published convention.
+    `secret` values are read and used and never written.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Setting:
     higher: str = ""
     lower: str = ""
     usual: str = ""
+    usual_for: Mapping[str, str] = field(default_factory=dict)
     goes_with: tuple[str, ...] = ()
     unit: str = ""
     choices: tuple[str, ...] = ()
@@ -45,11 +47,12 @@ def setting(
     *,
     label: str,
     section: str,
-    help: str,  # noqa: A002  (the word a reader of a declaration looks for)
+    help: str,
     level: Level = "all",
     higher: str = "",
     lower: str = "",
     usual: str = "",
+    usual_for: Mapping[str, str] | None = None,
     goes_with: tuple[str, ...] = (),
     unit: str = "",
     choices: tuple[str, ...] = (),
@@ -68,6 +71,7 @@ def setting(
         higher=higher,
         lower=lower,
         usual=usual,
+        usual_for=usual_for or {},
         goes_with=goes_with,
         unit=unit,
         choices=choices,
@@ -76,7 +80,7 @@ def setting(
         own=own,
         secret=secret,
     )
-    info = Field(default, description=help, **bounds)
+    info = Field(default, description=help, repr=not secret, **bounds)
     info.metadata.append(meta)
     return info
 

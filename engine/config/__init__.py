@@ -1,0 +1,69 @@
+"""One typed description of a run: every setting, once; read, checked, shown and written flat."""
+
+from __future__ import annotations
+
+from engine.config.catalogue import (
+    Section,
+    SettingInfo,
+    applies,
+    sections,
+    settings,
+    usual_of,
+)
+from engine.config.check import CHAT_RULES, EXPORT_RULES, RULES, check
+from engine.config.declare import Setting
+from engine.config.presets import (
+    Preset,
+    apply_preset,
+    changed,
+    defaults_for_form,
+    form_base,
+    preset_changes,
+    preset_of,
+    presets,
+)
+from engine.config.reading import Read, parse_overrides, read_file, read_flat, read_text
+from engine.config.run_config import RunConfig, split_names
+from engine.config.steps import Steps, steps_of
+from engine.config.treatment import Treatment, treatments
+from engine.config.values import format_number, format_value, parse_value, with_value
+from engine.config.writing import to_flat, write_yaml
+
+__all__ = [
+    "CHAT_RULES",
+    "EXPORT_RULES",
+    "RULES",
+    "Preset",
+    "Read",
+    "RunConfig",
+    "Section",
+    "Setting",
+    "SettingInfo",
+    "Steps",
+    "Treatment",
+    "applies",
+    "apply_preset",
+    "changed",
+    "check",
+    "defaults_for_form",
+    "form_base",
+    "format_number",
+    "format_value",
+    "parse_overrides",
+    "parse_value",
+    "preset_changes",
+    "preset_of",
+    "presets",
+    "read_file",
+    "read_flat",
+    "read_text",
+    "sections",
+    "settings",
+    "split_names",
+    "steps_of",
+    "to_flat",
+    "treatments",
+    "usual_of",
+    "with_value",
+    "write_yaml",
+]

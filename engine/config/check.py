@@ -1,0 +1,44 @@
+"""The rules between settings, gathered from their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.config import data, export, generation, jobs, method, model, saving, training
+from engine.config.run_config import RunConfig
+from engine.problem import Problem
+
+Rule = Callable[[RunConfig], Problem | None]
+
+# Numbers follow the published list of rules; o1, o2, … are finetui's own.
+RULES: tuple[tuple[str, Rule], ...] = (
+    *model.RULES,
+    *method.RULES,
+    *training.RULES,
+    *saving.RULES,
+    *data.RULES,
+    *generation.RULES,
+    *jobs.RULES,
+)
+EXPORT_RULES: tuple[tuple[str, Rule], ...] = (
+    ("1", model.model_is_named),
+    ("16", method.adapter_needs_lora),
+    *export.RULES,
+)
+CHAT_RULES: tuple[tuple[str, Rule], ...] = (
+    ("1", model.model_is_named),
+    ("16", method.adapter_needs_lora),
+    ("o5", model.device_is_one),
+    *generation.RULES,
+)
+
+
+def check(config: RunConfig, job: str = "") -> list[Problem]:
+    """Every rule that this run breaks, in the order of the form; empty when it may start.
+
+    `job` chooses the rules: `export` and `chat` ask only for what they use, anything else goes by
+    the run's own do_train, do_eval and do_predict.
+    """
+    rules = {"export": EXPORT_RULES, "chat": CHAT_RULES}.get(job, RULES)
+    found = (rule(config) for _, rule in rules)
+    return [problem for problem in found if problem is not None]

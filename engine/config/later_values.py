@@ -1,0 +1,69 @@
+"""Values of settings that are here, whose meaning is not here, or not yet."""
+
+from __future__ import annotations
+
+_STAGE = "this stage isn't here yet: sft trains on answers and is"
+_PACKAGE = "it needs a package that finetui doesn't install yet; adamw_torch or adafactor do"
+_MIX = "sets are joined one after the other (concat); use max_samples to balance them"
+_TRACKER = (
+    "trackers aren't here yet: set report_to: none, the curves stand on the screen and in "
+    "trainer_log.jsonl"
+)
+
+# setting → value → the end of the sentence "it is …: ".
+LATER_VALUES: dict[str, dict[str, str]] = {
+    "stage": {name: _STAGE for name in ("pt", "rm", "ppo", "dpo", "kto", "orpo", "grpo")},
+    "finetuning_type": {"oft": "oft isn't here yet: lora is the nearest"},
+    "flash_attn": {
+        "fa2": "FlashAttention-2 isn't here yet: auto takes PyTorch's own fused attention",
+        "fa3": "FlashAttention-3 isn't here yet: auto takes PyTorch's own fused attention",
+    },
+    "mix_strategy": {
+        name: _MIX for name in ("interleave_under", "interleave_over", "interleave_once")
+    },
+    "report_to": {
+        name: _TRACKER
+        for name in (
+            "all",
+            "wandb",
+            "mlflow",
+            "neptune",
+            "tensorboard",
+            "trackio",
+            "swanlab",
+            "comet_ml",
+            "clearml",
+            "dvclive",
+            "codecarbon",
+        )
+    },
+    "optim": {
+        name: _PACKAGE
+        for name in (
+            "adamw_torch_8bit",
+            "adamw_torch_4bit",
+            "adamw_anyprecision",
+            "adamw_torch_xla",
+            "adamw_torch_npu_fused",
+            "adamw_apex_fused",
+            "galore_adamw",
+            "galore_adamw_8bit",
+            "galore_adafactor",
+            "galore_adamw_layerwise",
+            "galore_adamw_8bit_layerwise",
+            "galore_adafactor_layerwise",
+            "lomo",
+            "adalomo",
+            "grokadamw",
+            "schedule_free_radam",
+            "schedule_free_adamw",
+            "schedule_free_sgd",
+            "apollo_adamw",
+            "apollo_adamw_layerwise",
+            "stable_adamw",
+        )
+    },
+    "train_sampling_strategy": {
+        "batch_rebalance": "it isn't in the trainer of this version; group_by_length is near"
+    },
+}

@@ -1,0 +1,208 @@
+"""What is trained and how much of it: stage, method, LoRA, freeze."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.config.declare import setting
+from engine.config.group import Group
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
+
+
+def _lora(config: Any) -> bool:
+    return bool(config.finetuning_type == "lora")
+
+
+def _freeze(config: Any) -> bool:
+    return bool(config.finetuning_type == "freeze")
+
+
+class MethodGroup(Group):
+    """Stage, method and the shape of the adapter."""
+
+    stage: Literal["sft"] = setting(
+        "sft",
+        label="Stage",
+        section="Basics",
+        level="basic",
+        help="What the model learns from: sft (supervised fine-tuning) takes the loss on answers.",
+        goes_with=("dataset", "finetuning_type"),
+    )
+    finetuning_type: Literal["lora", "freeze", "full"] = setting(
+        "lora",
+        label="Method",
+        section="Basics",
+        level="basic",
+        help="Which weights are trained: a small adapter (lora), some blocks (freeze) or all "
+        "of them (full).",
+        usual="lora, unless there is memory for about 16 bytes a parameter and much data",
+        goes_with=("learning_rate", "lora_rank", "freeze_trainable_layers"),
+    )
+    lora_rank: int = setting(
+        8,
+        label="Rank",
+        section="LoRA",
+        level="basic",
+        help="The width r of the two small matrices that LoRA adds to each target: W + B·A.",
+        higher="learns more, with more trainable weights and memory; may overfit a small set",
+        lower="smaller and steadier; may be too narrow for a new skill",
+        usual="8 … 64",
+        goes_with=("lora_alpha", "lora_target", "learning_rate"),
+        applies=_lora,
+        ge=1,
+    )
+    lora_alpha: int | None = setting(
+        None,
+        label="Alpha",
+        section="LoRA",
+        level="basic",
+        help="Scales the adapter's output by alpha ÷ rank; left empty it is twice the rank.",
+        higher="a stronger adapter, like a higher learning rate",
+        lower="a weaker adapter, steadier training",
+        usual="1 to 2 times the rank",
+        goes_with=("lora_rank", "learning_rate"),
+        applies=_lora,
+        ge=1,
+    )
+    lora_dropout: float = setting(
+        0.0,
+        label="Dropout",
+        section="LoRA",
+        level="basic",
+        help="The share of the adapter's inputs set to zero at random while training.",
+        higher="overfits a small set less; learns slower",
+        lower="learns faster",
+        usual="0 … 0.1",
+        goes_with=("lora_rank", "num_train_epochs"),
+        applies=_lora,
+        ge=0,
+        lt=1,
+    )
+    lora_target: str = setting(
+        "all",
+        label="Targets",
+        section="LoRA",
+        level="basic",
+        help="The modules that get an adapter, as a comma list; all means every linear layer "
+        "but the output head.",
+        higher="more modules learn more and need more memory",
+        lower="only q_proj,v_proj, as in the LoRA paper, is lighter and learns less",
+        usual="all",
+        goes_with=("lora_rank", "additional_target"),
+        applies=_lora,
+    )
+    freeze_trainable_layers: int = setting(
+        2,
+        label="Trainable layers",
+        section="Freeze",
+        level="basic",
+        help="How many blocks are trained: the last n, or the first n when negative.",
+        higher="learns more, with more memory for gradients and optimiser",
+        lower="lighter; forgets less",
+        usual="2 … a quarter of the blocks",
+        goes_with=("freeze_trainable_modules",),
+        applies=_freeze,
+    )
+    freeze_trainable_modules: str = setting(
+        "all",
+        label="Trainable modules",
+        section="Freeze",
+        level="basic",
+        help="Which modules inside those blocks are trained, as a comma list of names; all "
+        "means every one.",
+        usual="all",
+        goes_with=("freeze_trainable_layers", "freeze_extra_modules"),
+        applies=_freeze,
+    )
+    freeze_extra_modules: str | None = setting(
+        None,
+        label="Extra modules",
+        section="Freeze",
+        level="basic",
+        help="Modules outside the blocks that are trained too, as a comma list, such as "
+        "embed_tokens,lm_head.",
+        usual="empty",
+        goes_with=("freeze_trainable_modules",),
+        applies=_freeze,
+    )
+    adapter_name_or_path: str | None = setting(
+        None,
+        label="Start from adapter",
+        section="Adapters, advanced",
+        level="basic",
+        help="Folders of adapters, as a comma list: merged in order, and training goes on with "
+        "the last.",
+        usual="empty, or a checkpoint of an earlier run",
+        goes_with=("create_new_adapter",),
+        applies=_lora,
+    )
+    create_new_adapter: bool = setting(
+        False,
+        label="New adapter on top",
+        section="Adapters, advanced",
+        level="basic",
+        help="Merge every given adapter into the weights and start a fresh one, instead of "
+        "training the last one on.",
+        usual="off",
+        goes_with=("adapter_name_or_path",),
+        applies=_lora,
+    )
+    additional_target: str | None = setting(
+        None,
+        label="Modules trained whole",
+        section="Adapters, advanced",
+        level="basic",
+        help="Modules that are trained and saved whole beside the adapter, as a comma list, "
+        "such as embed_tokens,lm_head.",
+        higher="each costs its full size in the adapter's file, and optimiser memory",
+        usual="empty; the embeddings after adding tokens",
+        goes_with=("lora_target",),
+        applies=_lora,
+    )
+
+
+def adapter_needs_lora(config: RunConfig) -> Problem | None:
+    """Rule 16: adapters are loaded by the method lora only."""
+    if config.adapter_name_or_path and config.finetuning_type != "lora":
+        return Problem(
+            f"An adapter is given, but the method is {config.finetuning_type}.",
+            hint="Set finetuning_type: lora, or merge the adapter first with finetui export.",
+            setting="adapter_name_or_path",
+        )
+    return None
+
+
+def new_adapter_needs_one(config: RunConfig) -> Problem | None:
+    """Merging the given adapters first means nothing where none is given."""
+    if config.create_new_adapter and not config.adapter_name_or_path:
+        return Problem(
+            "create_new_adapter merges the given adapters first, but none is given.",
+            hint="Name one in adapter_name_or_path, or switch create_new_adapter off.",
+            setting="create_new_adapter",
+        )
+    return None
+
+
+def freeze_trains_something(config: RunConfig) -> Problem | None:
+    """Freeze with zero blocks and no further module leaves nothing to train."""
+    if (
+        config.finetuning_type == "freeze"
+        and config.freeze_trainable_layers == 0
+        and not config.freeze_extra_modules
+    ):
+        return Problem(
+            "With 0 trainable layers and no extra modules nothing would be trained.",
+            hint="Set freeze_trainable_layers to 2, or to −2 for the first two blocks.",
+            setting="freeze_trainable_layers",
+        )
+    return None
+
+
+RULES = (
+    ("16", adapter_needs_lora),
+    ("o1", new_adapter_needs_one),
+    ("o2", freeze_trains_something),
+)

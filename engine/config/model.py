@@ -1,0 +1,212 @@
+"""Which model, from where, and how its weights are held."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.config.declare import setting
+from engine.config.group import Group
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
+
+
+class ModelGroup(Group):
+    """The model's name and place, precision, memory, device."""
+
+    bf16: bool | None = setting(
+        None,
+        label="bf16",
+        section="Precision and memory",
+        level="basic",
+        help="Computes in bfloat16: half the memory of fp32 with its range; empty chooses by the "
+        "machine, off means fp32.",
+        usual="empty: bf16 where the hardware multiplies it",
+        goes_with=("fp16", "pure_bf16"),
+    )
+    fp16: bool | None = setting(
+        None,
+        label="fp16",
+        section="Precision and memory",
+        level="basic",
+        help="Computes in float16, for GPUs without bf16; overflows (NaN) on models that were "
+        "trained in bf16.",
+        usual="empty",
+        goes_with=("bf16",),
+    )
+    pure_bf16: bool = setting(
+        False,
+        label="Pure bf16",
+        section="Precision and memory",
+        level="basic",
+        help="Keeps trained weights and optimiser in bfloat16 too; saves memory, but small "
+        "updates round away.",
+        usual="off; on when full fine-tuning does not fit otherwise",
+        usual_for={"lora": "off: the adapter is small, fp32 costs little"},
+        goes_with=("bf16", "learning_rate"),
+    )
+    disable_gradient_checkpointing: bool = setting(
+        False,
+        label="Keep activations",
+        section="Precision and memory",
+        level="basic",
+        help="Switches gradient checkpointing off: about a quarter faster a step, for far more "
+        "memory.",
+        usual="off; on when the memory line leaves room",
+        goes_with=("per_device_train_batch_size", "cutoff_len"),
+    )
+    device: str | None = setting(
+        None,
+        label="Device",
+        section="Precision and memory",
+        own=True,
+        help="Where the run computes: cpu, cuda or one GPU such as cuda:1; empty takes the "
+        "emptiest GPU, or the CPU.",
+        usual="empty",
+        goes_with=("use_cpu",),
+    )
+    use_cpu: bool = setting(
+        False,
+        label="CPU only",
+        section="Precision and memory",
+        level="hidden",
+        help="Computes on the CPU although there is a GPU.",
+        goes_with=("device",),
+    )
+    flash_attn: Literal["auto", "sdpa", "disabled"] = setting(
+        "auto",
+        label="Attention",
+        section="Precision and memory",
+        help="The attention kernel: auto takes PyTorch's fused one (sdpa), disabled the plain "
+        "one (eager). The result is the same.",
+        usual="auto",
+    )
+    memory_reserve_gb: float = setting(
+        0.5,
+        label="Memory kept free",
+        section="Precision and memory",
+        own=True,
+        unit="GB",
+        help="A run on the CPU is ended, with the reason said, before less than this much of the "
+        "machine's memory is left.",
+        higher="safer for whatever else runs here; a large run ends earlier",
+        lower="lets a run use nearly everything; at 0 there is no watch",
+        usual="0.5 … 2",
+        ge=0,
+    )
+    model_name_or_path: str | None = setting(
+        None,
+        label="Model",
+        section="Model",
+        help="The model to train: demo, a local folder, or a hub id.",
+        goes_with=("model_revision", "template"),
+    )
+    model_revision: str = setting(
+        "main",
+        label="Revision",
+        section="Model",
+        help="The branch, tag or commit of a hub model.",
+        usual="main",
+        goes_with=("model_name_or_path",),
+    )
+    cache_dir: str | None = setting(
+        None,
+        label="Download folder",
+        section="Model",
+        help="Where hub downloads go; empty means the hub's own cache.",
+        usual="empty",
+    )
+    trust_remote_code: bool = setting(
+        False,
+        label="Trust remote code",
+        section="Model",
+        help="Lets Python code shipped with the model run on this machine.",
+        usual="off; on only for a model whose code you have read",
+        goes_with=("model_name_or_path",),
+    )
+    infer_dtype: Literal["auto", "float16", "bfloat16", "float32"] = setting(
+        "auto",
+        label="Weights in chat and export",
+        section="Model",
+        help="The number type of the weights when chatting, evaluating and exporting.",
+        usual="auto: as the files have it, where the device multiplies it",
+        goes_with=("export_dir",),
+    )
+    print_param_status: bool = setting(
+        False,
+        label="List parameters",
+        section="Model",
+        level="hidden",
+        help="Writes every parameter with its type, device and whether it is trained to the log.",
+    )
+    hf_hub_token: str | None = setting(
+        None,
+        label="Hub token",
+        section="Model",
+        level="hidden",
+        secret=True,
+        help="Login to the Hugging Face hub; read and used, never written to a run's folder.",
+    )
+
+
+def model_is_named(config: RunConfig) -> Problem | None:
+    """Rule 1."""
+    if not (config.model_name_or_path or "").strip():
+        return Problem(
+            "No model is named.",
+            hint="Set model_name_or_path: demo, a local folder, or a hub id.",
+            setting="model_name_or_path",
+        )
+    return None
+
+
+def one_precision(config: RunConfig) -> Problem | None:
+    """At most one of bf16 and fp16 (as the trainer itself has it)."""
+    if config.bf16 and config.fp16:
+        return Problem(
+            "Both bf16 and fp16 are on.",
+            hint="Keep bf16 where the hardware has it, fp16 otherwise; empty chooses by itself.",
+            setting="fp16",
+        )
+    return None
+
+
+def pure_bf16_fits(config: RunConfig) -> Problem | None:
+    """Rule 27, the part the settings alone tell (whether the device has bf16 comes later)."""
+    if config.pure_bf16 and (config.fp16 or config.bf16 is False):
+        other = "fp16 is on" if config.fp16 else "bf16 is off"
+        return Problem(
+            f"pure_bf16 holds everything in bf16, but {other}.",
+            hint="Leave bf16 and fp16 empty, or switch pure_bf16 off.",
+            setting="pure_bf16",
+        )
+    return None
+
+
+def device_is_one(config: RunConfig) -> Problem | None:
+    """`device` names cpu, cuda or one GPU, and doesn't contradict `use_cpu`."""
+    if config.device is None:
+        return None
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", config.device):
+        return Problem(
+            f"device is {config.device!r}: expected cpu, cuda, or one GPU such as cuda:1.",
+            hint="Leave it empty to take the emptiest GPU, or the CPU.",
+            setting="device",
+        )
+    if config.use_cpu and config.device not in ("cpu", "auto"):
+        return Problem(
+            f"use_cpu is on, but device is {config.device}.",
+            hint="Keep one of the two.",
+            setting="device",
+        )
+    return None
+
+
+RULES: tuple[tuple[str, Any], ...] = (
+    ("1", model_is_named),
+    ("o4", one_precision),
+    ("27", pure_bf16_fits),
+    ("o5", device_is_one),
+)

@@ -1,0 +1,88 @@
+"""One typed description of a run: every setting, once, flat on the outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+from engine.config.data import DataGroup
+from engine.config.declare import setting
+from engine.config.export import ExportGroup
+from engine.config.generation import GenerationGroup
+from engine.config.jobs import JobsGroup
+from engine.config.method import MethodGroup
+from engine.config.model import ModelGroup
+from engine.config.optimiser import OptimiserGroup
+from engine.config.saving import SavingGroup
+from engine.config.training import TrainingGroup
+
+
+# pydantic gathers fields from the last base to the first: this is the form's order, backwards.
+class RunConfig(
+    JobsGroup,
+    ExportGroup,
+    GenerationGroup,
+    DataGroup,
+    OptimiserGroup,
+    SavingGroup,
+    TrainingGroup,
+    MethodGroup,
+    ModelGroup,
+):
+    """A run: frozen, complete, with the defaults of published files.
+
+    Build it with `read_file`, `read_flat`, `defaults_for_form` or `with_value`, which say what is
+    wrong in words. Constructing it directly raises pydantic's ValidationError.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    trainer_extra: dict[str, Any] = setting(
+        {},
+        label="Passed on",
+        section="Jobs",
+        level="hidden",
+        help="Hugging Face trainer keys that go to the trainer unchanged; in files they stand "
+        "flat among the others.",
+    )
+
+    @property
+    def passed_on(self) -> dict[str, Any]:
+        """The keys for the trainer's own arguments (a copy)."""
+        return dict(self.trainer_extra)
+
+    @property
+    def alpha(self) -> int:
+        """LoRA's alpha as trained with: twice the rank where none is given."""
+        return self.lora_alpha if self.lora_alpha is not None else 2 * self.lora_rank
+
+    @property
+    def warmup(self) -> float:
+        """Warm-up as the trainer takes it: steps from 1 on, below 1 a share of all steps."""
+        return float(self.warmup_steps) if self.warmup_steps > 0 else self.warmup_ratio
+
+    @property
+    def effective_batch(self) -> int:
+        """Rows an update is made from, on one device."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The names in `dataset`."""
+        return split_names(self.dataset)
+
+    @property
+    def eval_datasets(self) -> tuple[str, ...]:
+        """The names in `eval_dataset`."""
+        return split_names(self.eval_dataset)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The folders in `adapter_name_or_path`."""
+        return split_names(self.adapter_name_or_path)
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """The items of a comma list, trimmed, without empty ones."""
+    return tuple(item.strip() for item in (text or "").split(",") if item.strip())

@@ -1,0 +1,332 @@
+"""What is logged and kept, and when the run measures itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.config.declare import setting
+from engine.config.group import Group
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
+
+
+def _saves_by_steps(config: Any) -> bool:
+    return bool(config.save_strategy == "steps")
+
+
+def _saves(config: Any) -> bool:
+    return bool(config.save_strategy != "no")
+
+
+def _evaluates(config: Any) -> bool:
+    return bool(config.eval_strategy != "no")
+
+
+def _evaluates_by_steps(config: Any) -> bool:
+    return bool(config.eval_strategy == "steps")
+
+
+def _wants_best(config: Any) -> bool:
+    return bool(config.load_best_model_at_end or config.save_strategy == "best")
+
+
+class SavingGroup(Group):
+    """Logging, checkpoints, evaluation during the run, the run's folder."""
+
+    logging_steps: float = setting(
+        500,
+        label="Log every",
+        section="Saving and logging",
+        level="basic",
+        unit="steps",
+        help="A point of the loss curve every so many steps; below 1 it is a share of the run.",
+        higher="fewer points, each the mean of more steps",
+        lower="a finer curve; logging itself costs little",
+        usual="1 … 10",
+        gt=0,
+    )
+    save_strategy: Literal["no", "steps", "epoch", "best"] = setting(
+        "steps",
+        label="Save by",
+        section="Saving and logging",
+        level="basic",
+        help="When a checkpoint is saved: every so many steps, after each epoch, at each new best "
+        "validation loss, or only at the end (no).",
+        usual="steps",
+        goes_with=("save_steps", "save_total_limit"),
+    )
+    save_steps: float = setting(
+        500,
+        label="Save every",
+        section="Saving and logging",
+        level="basic",
+        unit="steps",
+        help="A checkpoint every so many steps; below 1 it is a share of the run.",
+        higher="fewer checkpoints on disk; more is lost if the machine dies",
+        lower="less is lost; more disk and some time",
+        usual="50 … 500",
+        goes_with=("save_total_limit", "save_strategy"),
+        applies=_saves_by_steps,
+        gt=0,
+    )
+    save_total_limit: int | None = setting(
+        None,
+        label="Checkpoints kept",
+        section="Saving and logging",
+        level="basic",
+        help="Only the newest n checkpoints stay on disk (and the best, where it is wanted).",
+        higher="more points to go back to; more disk",
+        lower="less disk; empty or 0 keeps all",
+        usual="2 … 5 for full fine-tuning, empty for LoRA",
+        goes_with=("save_steps",),
+        applies=_saves,
+        ge=0,
+    )
+    save_only_model: bool = setting(
+        False,
+        label="Weights only",
+        section="Saving and logging",
+        level="basic",
+        help="Saves checkpoints without optimiser and random state: smaller, but a run can't be "
+        "resumed from them.",
+        usual="off",
+        goes_with=("save_steps", "resume_from_checkpoint"),
+        applies=_saves,
+    )
+    plot_loss: bool = setting(
+        False,
+        label="Draw the curves",
+        section="Saving and logging",
+        level="basic",
+        help="Writes the curves as PNG pictures into the run's folder at the end.",
+        usual="on",
+    )
+    logging_first_step: bool = setting(
+        False,
+        label="Log the first step",
+        section="Saving and logging",
+        help="Logs step 1 too, whatever the interval.",
+        usual="on with a long interval",
+        goes_with=("logging_steps",),
+    )
+    output_dir: str | None = setting(
+        None,
+        label="Run folder",
+        section="Saving and logging",
+        help="Where the run is kept; empty makes saves/<model>/<method>/<stage and time>.",
+        usual="empty",
+        goes_with=("overwrite_output_dir",),
+    )
+    run_name: str | None = setting(
+        None,
+        label="Run name",
+        section="Saving and logging",
+        level="hidden",
+        help="A name for the run, kept with its settings.",
+        goes_with=("output_dir",),
+    )
+    overwrite_output_dir: bool = setting(
+        False,
+        label="Reuse the folder",
+        section="Saving and logging",
+        level="hidden",
+        help="Lets a run write into a folder that already holds one.",
+        goes_with=("output_dir",),
+    )
+    resume_from_checkpoint: str | bool | None = setting(
+        None,
+        label="Resume from",
+        section="Saving and logging",
+        level="hidden",
+        help="A checkpoint folder to go on from; true takes the newest of the run folder.",
+        goes_with=("output_dir",),
+    )
+    report_to: Literal["none"] = setting(
+        "none",
+        label="Trackers",
+        section="Saving and logging",
+        level="hidden",
+        help="Services that also get the curves: none.",
+    )
+    include_num_input_tokens_seen: Literal["no", "all", "non_padding"] = setting(
+        "no",
+        label="Count tokens",
+        section="Saving and logging",
+        level="hidden",
+        help="Writes the number of tokens seen into the trainer's own log; finetui's throughput "
+        "always counts real tokens.",
+    )
+    eval_strategy: Literal["no", "steps", "epoch"] = setting(
+        "no",
+        label="Measure by",
+        section="Evaluation",
+        help="When the run measures itself on held-out rows: never, every so many steps, or after "
+        "each epoch.",
+        usual="steps, with a validation share",
+        goes_with=("val_size", "eval_steps"),
+    )
+    eval_steps: float | None = setting(
+        None,
+        label="Measure every",
+        section="Evaluation",
+        unit="steps",
+        help="A validation loss every so many steps; empty takes the logging interval; below 1 a "
+        "share of the run.",
+        higher="less time spent measuring",
+        lower="overfitting is seen sooner",
+        usual="the save interval",
+        goes_with=("eval_strategy", "save_steps"),
+        applies=_evaluates_by_steps,
+        gt=0,
+    )
+    per_device_eval_batch_size: int = setting(
+        8,
+        label="Evaluation batch",
+        section="Evaluation",
+        unit="rows",
+        help="Rows measured or answered at once.",
+        higher="faster, with more memory",
+        lower="fits a smaller memory",
+        usual="1 to 4 times the micro-batch",
+        ge=1,
+    )
+    eval_on_start: bool = setting(
+        False,
+        label="Measure before",
+        section="Evaluation",
+        help="Measures once before the first step, so that the curve starts at the untrained "
+        "model.",
+        usual="off",
+        applies=_evaluates,
+    )
+    compute_accuracy: bool = setting(
+        False,
+        label="Token accuracy",
+        section="Evaluation",
+        help="Measures also the share of answer tokens that the model would have picked first.",
+        usual="off",
+        applies=_evaluates,
+    )
+    load_best_model_at_end: bool = setting(
+        False,
+        label="End with the best",
+        section="Evaluation",
+        help="Ends with the weights of the best checkpoint instead of the last ones.",
+        usual="on when overfitting is likely",
+        goes_with=("metric_for_best_model", "early_stopping_steps", "save_strategy"),
+        applies=_evaluates,
+    )
+    metric_for_best_model: str | None = setting(
+        None,
+        label="Best by",
+        section="Evaluation",
+        help="The measure that makes a checkpoint the best; empty means the validation loss.",
+        usual="empty",
+        goes_with=("greater_is_better",),
+        applies=_wants_best,
+    )
+    greater_is_better: bool | None = setting(
+        None,
+        label="Greater is better",
+        section="Evaluation",
+        help="Whether a greater measure is better; empty: yes, unless its name ends in loss.",
+        usual="empty",
+        goes_with=("metric_for_best_model",),
+        applies=_wants_best,
+    )
+    early_stopping_steps: int | None = setting(
+        None,
+        label="Stop early after",
+        section="Evaluation",
+        unit="evaluations",
+        help="Ends the run after this many evaluations (not steps) without a gain.",
+        higher="more patience",
+        lower="ends sooner; may miss a late gain",
+        usual="empty, or 3 … 5",
+        goes_with=("load_best_model_at_end", "eval_strategy"),
+        applies=_evaluates,
+        ge=1,
+    )
+
+
+def intervals_are_whole(config: RunConfig) -> Problem | None:
+    """From 1 on an interval counts steps (as the trainer itself has it)."""
+    for name in ("logging_steps", "save_steps", "eval_steps"):
+        value = getattr(config, name)
+        if value is not None and value > 1 and value != int(value):
+            return Problem(
+                f"{name} is {value:g}: from 1 on it is a number of steps, and must be whole.",
+                hint="Use a whole number, or a share of the run below 1.",
+                setting=name,
+            )
+    return None
+
+
+def evaluation_needs_rows(config: RunConfig) -> Problem | None:
+    """Measuring during the run needs held-out rows (the trainer raises minutes in)."""
+    if config.eval_strategy != "no" and not config.eval_dataset and config.val_size == 0:
+        return Problem(
+            f"eval_strategy is {config.eval_strategy}, but there are no rows to measure on.",
+            hint="Set val_size, such as 0.1, or name an eval_dataset.",
+            setting="eval_strategy",
+        )
+    return None
+
+
+def best_model_can_be_found(config: RunConfig) -> Problem | None:
+    """Ending with the best needs a checkpoint at every measurement it may choose."""
+    needs = config.load_best_model_at_end or config.save_strategy == "best"
+    name = "load_best_model_at_end" if config.load_best_model_at_end else "save_strategy"
+    if needs and config.eval_strategy == "no":
+        return Problem(
+            f"{name} asks for the best checkpoint, but nothing is measured.",
+            hint="Set eval_strategy: steps and a val_size.",
+            setting=name,
+        )
+    if not config.load_best_model_at_end or config.save_strategy == "best":
+        return None
+    if config.save_strategy != config.eval_strategy:
+        return Problem(
+            f"load_best_model_at_end needs saving and measuring together, but save_strategy is "
+            f"{config.save_strategy} and eval_strategy is {config.eval_strategy}.",
+            hint=f"Set save_strategy: {config.eval_strategy}.",
+            setting=name,
+        )
+    if config.save_strategy == "steps":
+        measured = config.eval_steps or config.logging_steps
+        mixed = (measured < 1) != (config.save_steps < 1)
+        # Shares are compared in millionths, as floats don't divide evenly.
+        left = round(config.save_steps * 1_000_000) % max(round(measured * 1_000_000), 1)
+        if mixed or left:
+            return Problem(
+                f"load_best_model_at_end needs save_steps ({config.save_steps:g}) to be a "
+                f"multiple of eval_steps ({measured:g}).",
+                hint=f"Set save_steps: {measured:g}.",
+                setting="save_steps",
+            )
+    return None
+
+
+def early_stop_needs_best(config: RunConfig) -> Problem | None:
+    """Early stopping watches the best measure: it needs evaluation and best-model settings."""
+    if config.early_stopping_steps is not None and (
+        config.eval_strategy == "no" or not config.load_best_model_at_end
+    ):
+        return Problem(
+            "early_stopping_steps counts evaluations without a gain, so it needs evaluation and "
+            "load_best_model_at_end.",
+            hint="Set eval_strategy: steps, a val_size and load_best_model_at_end: true, or leave "
+            "it empty.",
+            setting="early_stopping_steps",
+        )
+    return None
+
+
+RULES = (
+    ("o10", intervals_are_whole),
+    ("o11", evaluation_needs_rows),
+    ("o12", best_model_can_be_found),
+    ("o13", early_stop_needs_best),
+)
