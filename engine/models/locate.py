@@ -1,0 +1,186 @@
+"""A model's name turned into a folder on disk: demo, local folder, hub cache, hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.models.demo import DEMO, DEMO_NAME, demo_folder, demo_ready, fetch_demo
+from engine.models.folder import check_folder, is_adapter
+from engine.models.hub import choices_hint, download_model
+from engine.models.hub_cache import cached_models, cached_snapshot, hub_cache_dir
+from engine.paths import state_dir
+from engine.problem import BadInput, Problem
+from engine.runs.atomic import write_atomic
+
+Source = Literal["demo", "local", "cache", "hub"]
+Progress = Callable[[str, float, float, str], None]
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_REMEMBERED = 50
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk. `name` is short, for titles and run folders; `source` where it came from."""
+
+    path: Path
+    name: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be picked. `id` is what model_name_or_path takes.
+
+    `path` is None while it is not on disk; `ready` tells whether it can be loaded without a
+    network.
+    """
+
+    id: str
+    name: str
+    source: Source
+    path: Path | None
+    ready: bool
+
+
+def resolve(
+    name: str,
+    config: Any = None,
+    *,
+    progress: Progress | None = None,
+    check_stop: Callable[[], object] | None = None,
+) -> ModelFolder:
+    """The checked folder of the model `name` (`demo`, a path, or a hub id).
+
+    Without `progress` nothing is fetched and no torch is imported: a model that is not on disk is a
+    `BadInput`. With it, the demo and hub models are fetched (the demo's conversion imports torch,
+    so that belongs on the engine thread). `config` gives cache_dir, model_revision, hf_hub_token
+    and trust_remote_code.
+    """
+    name = name.strip()
+    if name == DEMO:
+        return _demo(progress, check_stop)
+    local = Path(name).expanduser()
+    if local.exists() or not _HUB_ID.match(name) or name.startswith((".", "/", "~")):
+        check_folder(local)
+        return ModelFolder(local, short_name(local), "local")
+    revision = getattr(config, "model_revision", None) or "main"
+    cache = getattr(config, "cache_dir", None)
+    snapshot = cached_snapshot(name, revision, hub_cache_dir(cache))
+    if snapshot is not None:
+        check_folder(snapshot)
+        return ModelFolder(snapshot, name.rsplit("/", 1)[-1], "cache")
+    choices = [entry.id for entry in known_models(cache) if entry.ready or entry.id == DEMO]
+    if progress is None:
+        raise BadInput(_not_on_disk(name, choices))
+    secret: Any = getattr(config, "hf_hub_token", None)
+    # A pydantic SecretStr shows its value only when asked.
+    token = secret.get_secret_value() if hasattr(secret, "get_secret_value") else secret
+    folder = download_model(
+        name,
+        revision,
+        cache,
+        token,
+        bool(getattr(config, "trust_remote_code", False)),
+        choices,
+        progress,
+        check_stop or (lambda: None),
+    )
+    check_folder(folder)
+    return ModelFolder(folder, name.rsplit("/", 1)[-1], "hub")
+
+
+def short_name(folder: Path) -> str:
+    """A folder's name for people: a hub snapshot by its model, anything else by its last part."""
+    folder = folder.absolute()
+    for parent in folder.parents:
+        if parent.name.startswith("models--"):
+            return parent.name.rsplit("--", 1)[-1]
+    return folder.name or str(folder)
+
+
+def known_models(cache_dir: str | None = None, models: Path = Path("models")) -> list[ModelEntry]:
+    """What the picker lists: the demo, folders in `./models`, typed names, the hub cache."""
+    ready = demo_ready()
+    entries = [ModelEntry(DEMO, DEMO_NAME, "demo", demo_folder() if ready else None, ready)]
+    for folder in sorted(models.glob("*")) if models.is_dir() else []:
+        if (folder / "config.json").is_file() and not is_adapter(folder):
+            entries.append(ModelEntry(str(folder), folder.name, "local", folder, True))
+    for name in remembered():
+        entries.append(_typed(name, cache_dir))
+    for name, path in cached_models(hub_cache_dir(cache_dir)):
+        entries.append(ModelEntry(name, name.rsplit("/", 1)[-1], "cache", path, True))
+    unique: dict[str, ModelEntry] = {}
+    for entry in entries:
+        unique.setdefault(entry.id, entry)
+    return list(unique.values())
+
+
+def remembered() -> list[str]:
+    """Names that a person typed before, the latest first. A damaged file counts as empty."""
+    try:
+        names = json.loads(_memory().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def remember(name: str) -> None:
+    """Keep a typed name for the picker."""
+    name = name.strip()
+    if name and name != DEMO:
+        names = [name, *(other for other in remembered() if other != name)]
+        write_atomic(_memory(), json.dumps(names[:_REMEMBERED], ensure_ascii=False, indent=1))
+
+
+def forget(name: str) -> None:
+    """Take a typed name off the picker's list."""
+    names = [other for other in remembered() if other != name]
+    write_atomic(_memory(), json.dumps(names, ensure_ascii=False, indent=1))
+
+
+def _memory() -> Path:
+    return state_dir() / "models.json"
+
+
+def _demo(progress: Progress | None, check_stop: Callable[[], object] | None) -> ModelFolder:
+    if not demo_ready():
+        if progress is None:
+            raise BadInput(
+                Problem(
+                    "The demo model is not on this machine yet.",
+                    str(demo_folder()),
+                    "Train or chat with it once (a 93 MB download), or run "
+                    "`finetui models path demo`.",
+                    "model_name_or_path",
+                )
+            )
+        fetch_demo(progress, check_stop)
+    return ModelFolder(demo_folder(), DEMO_NAME, "demo")
+
+
+def _typed(name: str, cache_dir: str | None) -> ModelEntry:
+    local = Path(name).expanduser()
+    if local.is_dir():
+        whole = (local / "config.json").is_file()
+        return ModelEntry(name, short_name(local), "local", local, whole)
+    path = cached_snapshot(name, cache=hub_cache_dir(cache_dir)) if _HUB_ID.match(name) else None
+    source: Source = "cache" if path else "hub"
+    return ModelEntry(name, name.rstrip("/").rsplit("/", 1)[-1], source, path, path is not None)
+
+
+def _not_on_disk(name: str, choices: list[str]) -> Problem:
+    what = f"There is no folder {name}, and the hub model {name} is not on this machine yet."
+    if "/" not in name:
+        what = f"There is no folder {name} and no hub model {name} on this machine."
+    return Problem(
+        what,
+        "model_name_or_path",
+        "Starting a job fetches a hub model. " + choices_hint(choices),
+        "model_name_or_path",
+    )
