@@ -5,9 +5,40 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from engine.events import Event, from_json, to_json
+from engine.runs.tail import tail_lines
+
+
+class LineFile:
+    """Appends lines to a file, each one in a single write; opens it on the first append.
+
+    Nothing is buffered: a process that is killed loses no line it appended. An append that fails
+    (a full disk) raises OSError, and the half line it may have left is ended by the next one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def append(self, line: str) -> None:
+        if self._descriptor is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _end_half_line(self.path)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+            self._descriptor = os.open(self.path, flags, 0o644)
+        data = memoryview((line + "\n").encode("utf-8", errors="replace"))
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 class EventLog:
@@ -15,37 +46,45 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[str] | None = None
+        self._file = LineFile(path)
 
     def append(self, event: Event) -> None:
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _end_half_line(self.path)
-            self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(to_json(event) + "\n")
-        self._file.flush()
+        """Write one event. Raises OSError when the disk does not take it."""
+        self._file.append(to_json(event))
 
     def last_seq(self) -> int:
         """The highest sequence number on disk (0 for a new log), so that a resume goes on."""
+        # Numbers grow, so the end of the log is enough; only a tail without one whole event
+        # (a single huge line) needs the rest.
+        recent = [e.seq for line in tail_lines(self.path) if (e := from_json(_text(line)))]
+        if recent:
+            return max(recent)
         return max((event.seq for event in read_events(self.path)), default=0)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
 
 
 def read_events(path: Path) -> Iterator[Event]:
     """All whole events of a log, in order; a last line cut in half is left out."""
     try:
         file = path.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     with file:
         for line in file:
             event = from_json(line)
             if event is not None:
                 yield event
+
+
+def last_events(path: Path, size: int = 16384) -> list[Event]:
+    """The whole events in the last `size` bytes of a log, in order."""
+    return [event for line in tail_lines(path, size) if (event := from_json(_text(line)))]
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace")
 
 
 def _end_half_line(path: Path) -> None:

@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.events import NOT_LOGGED, Event, LogLine, Progress, StateChanged
+from engine.events import (
+    ENDED,
+    NOT_LOGGED,
+    Event,
+    JobFailed,
+    JobFinished,
+    LogLine,
+    Progress,
+    StateChanged,
+)
 from engine.problem import Stopped
 from engine.runs.eventlog import EventLog
 
@@ -95,21 +104,44 @@ class JobSession:
         self._log = log or (EventLog(folder / "events.jsonl") if folder else None)
         self._seq = self._log.last_seq() if self._log else 0
         self._lock = threading.Lock()
+        self._state: Any = "loading"
 
     def publish(self, event: Event) -> Event:
-        """Number, stamp, append, then show. Returns the event as published."""
+        """Number, stamp, append, then show. Returns the event as published.
+
+        Raises OSError when the log can't take the event (a full disk), after it was shown. How a
+        job ended is shown without raising: nothing could be done about it any more.
+        """
         with self._lock:
             logged = not isinstance(event, NOT_LOGGED)
             if logged:
                 self._seq += 1
             stamp: Mapping[str, Any] = {"run": self.run, "seq": self._seq, "time": time.time()}
             event = dataclasses.replace(event, **stamp)
+            fault: OSError | None = None
             if logged and self._log is not None:
-                self._log.append(event)
+                try:
+                    self._log.append(event)
+                except OSError as error:
+                    fault = error
         self._listener(event)
+        if fault is not None and not _is_end(event):
+            raise fault
         return event
 
+    def check(self) -> float:
+        """Raise `Stopped` if asked to stop; wait while paused, saying so before and after.
+
+        Returns the seconds spent paused. For jobs that have nothing of their own to do then.
+        """
+        before = self._state
+        waited = self.control.check(on_pause=lambda: self.state("paused"))
+        if self._state == "paused":
+            self.state(before)
+        return waited
+
     def state(self, state: Any, detail: str = "") -> None:
+        self._state = state
         self.publish(StateChanged(state=state, detail=detail))
 
     def say(self, text: str, level: Any = "info") -> None:
@@ -118,6 +150,17 @@ class JobSession:
     def progress(self, activity: str, done: float, total: float = 0.0, unit: str = "") -> None:
         self.publish(Progress(activity=activity, done=done, total=total, unit=unit))
 
+    def keep_out(self) -> None:
+        """Write nothing more into the folder: it turned out to belong to another run."""
+        self.close()
+        self._log = None
+
     def close(self) -> None:
         if self._log is not None:
             self._log.close()
+
+
+def _is_end(event: Event) -> bool:
+    if isinstance(event, StateChanged):
+        return event.state in ENDED
+    return isinstance(event, (JobFailed, JobFinished))

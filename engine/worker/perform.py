@@ -1,0 +1,175 @@
+"""How each kind of job is done: which part of the engine does it, and what it needs imported.
+
+Every function here runs on the engine thread and imports what it calls when it is called.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from engine.problem import BadSettings
+from engine.runs.session import JobSession
+from engine.worker.jobs import ChatJob, EvaluateJob, ExportJob, Job, TrainJob
+from engine.worker.quiet import tame_loggers
+
+# The settings that decide which weights are loaded for chat; with any of them changed the kept
+# model no longer fits.
+_LOADED_BY = (
+    "model_name_or_path",
+    "model_revision",
+    "adapter_name_or_path",
+    "adapter_folder",
+    "cache_dir",
+    "trust_remote_code",
+    "finetuning_type",
+    "template",
+    "infer_dtype",
+    "infer_backend",
+    "flash_attn",
+    "use_cpu",
+    "device",
+    "quantization_bit",
+    "quantization_method",
+    "rope_scaling",
+)
+
+
+class Kept:
+    """The chat model that stays loaded between answers."""
+
+    def __init__(self) -> None:
+        self._chatter: Any = None
+        self._key: tuple[object, ...] = ()
+
+    def chatter(self, job: ChatJob, session: JobSession) -> Any:
+        """The `engine.chat.Chatter` for this job's model, loaded now unless it is the kept one."""
+        key = tuple(repr(getattr(job.config, name, None)) for name in _LOADED_BY)
+        if self._chatter is None or key != self._key:
+            self.drop()
+            load_libraries(session, ("torch", "transformers", "peft"))
+            from engine.chat import Chatter
+
+            self._chatter = Chatter(job.config, session)
+            self._key = key
+        return self._chatter
+
+    @property
+    def loaded(self) -> bool:
+        return self._chatter is not None
+
+    def drop(self) -> None:
+        """Let the model go and give its memory back."""
+        if self._chatter is None:
+            return
+        self._chatter = None
+        self._key = ()
+        collect()
+
+
+Performer = Callable[[Any, JobSession, Kept], dict[str, Any]]
+
+
+def train(job: TrainJob, session: JobSession, kept: Kept) -> dict[str, Any]:
+    _check(job)
+    kept.drop()
+    load_libraries(session, ("torch", "transformers", "peft", "trl"))
+    from engine.training import run_training
+
+    return dict(run_training(job.config, session) or {})
+
+
+def evaluate(job: EvaluateJob, session: JobSession, kept: Kept) -> dict[str, Any]:
+    _check(job)
+    kept.drop()
+    load_libraries(session, ("torch", "transformers", "peft"))
+    from engine.evaluation import run_evaluation, run_prediction
+
+    if job.config.do_predict:
+        session.state("predicting")
+        return dict(run_prediction(job.config, session) or {})
+    session.state("evaluating")
+    return dict(run_evaluation(job.config, session) or {})
+
+
+def export(job: ExportJob, session: JobSession, kept: Kept) -> dict[str, Any]:
+    _check(job)
+    kept.drop()
+    load_libraries(session, ("torch", "transformers", "peft"))
+    from engine.export import run_export
+
+    session.state("exporting")
+    return dict(run_export(job.config, session) or {})
+
+
+def chat(job: ChatJob, session: JobSession, kept: Kept) -> dict[str, Any]:
+    chatter = kept.chatter(job, session)
+    session.state("answering")
+    answer = chatter.answer(
+        messages=job.messages,
+        system=job.system,
+        sampling=job.config,
+        publish=session.publish,
+    )
+    return {"answer": answer} if isinstance(answer, str) else dict(answer or {})
+
+
+PERFORMERS: Mapping[type[Job], Performer] = {
+    TrainJob: train,
+    EvaluateJob: evaluate,
+    ExportJob: export,
+    ChatJob: chat,
+}
+
+
+def load_libraries(session: JobSession, names: Sequence[str]) -> None:
+    """Import the libraries one by one, saying which; seconds on a cold disk, so it is shown."""
+    import sys
+
+    # The pool's threads inherit the priority of the thread that starts them.
+    _lower_priority()
+    if all(name in sys.modules for name in names):
+        return
+    for number, name in enumerate(names):
+        session.progress(f"loading {name}", number, len(names), "libraries")
+        session.control.check()
+        importlib.import_module(name)
+    tame_loggers()
+    session.progress("loading libraries", len(names), len(names), "libraries")
+
+
+def collect() -> int:
+    """Free what no one holds; returns the bytes of device memory that are still in use (CUDA)."""
+    import sys
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return 0
+    torch.cuda.empty_cache()
+    return sum(int(torch.cuda.memory_allocated(i)) for i in range(torch.cuda.device_count()))
+
+
+def _lower_priority() -> None:
+    """Let the screen's thread go first: lower this thread only (Linux counts nice per thread)."""
+    import threading
+
+    if hasattr(os, "setpriority") and threading.current_thread() is not threading.main_thread():
+        thread = threading.get_native_id()
+        if os.getpriority(os.PRIO_PROCESS, thread) < _NICE:
+            os.setpriority(os.PRIO_PROCESS, thread, _NICE)
+
+
+_NICE = 5
+
+
+def _check(job: Job) -> None:
+    """The rules between settings, once more, whoever made the config."""
+    from engine.config import check
+
+    problems = check(job.config)
+    if problems:
+        raise BadSettings(problems)
