@@ -1,0 +1,56 @@
+"""A model's name turned into files, numbers in words, and a loaded model; memory forecast."""
+
+from __future__ import annotations
+
+from engine.models.card import ModelCard, demo_card, read_card
+from engine.models.demo import demo_folder, demo_ready, fetch_demo
+from engine.models.device import choose_device
+from engine.models.explain import FieldNote
+from engine.models.folder import adapter_base, check_adapter, check_folder
+from engine.models.load import (
+    adapter_folders,
+    attach_adapters,
+    load_model,
+    load_tokenizer,
+    load_with_adapter,
+)
+from engine.models.locate import ModelEntry, ModelFolder, known_models, remember, resolve
+from engine.models.memory import Forecast, checkpoint_bytes, disk_bytes, forecast
+from engine.models.precision import Precision, choose_precision
+from engine.models.threads import Threads, choose_threads, lower_priority, prepare_threads
+from engine.models.trainable import trainable_parameters
+
+__all__ = [
+    "FieldNote",
+    "Forecast",
+    "ModelCard",
+    "ModelEntry",
+    "ModelFolder",
+    "Precision",
+    "Threads",
+    "adapter_base",
+    "adapter_folders",
+    "attach_adapters",
+    "check_adapter",
+    "check_folder",
+    "checkpoint_bytes",
+    "choose_device",
+    "choose_precision",
+    "choose_threads",
+    "demo_card",
+    "demo_folder",
+    "demo_ready",
+    "disk_bytes",
+    "fetch_demo",
+    "forecast",
+    "known_models",
+    "load_model",
+    "load_tokenizer",
+    "load_with_adapter",
+    "lower_priority",
+    "prepare_threads",
+    "read_card",
+    "remember",
+    "resolve",
+    "trainable_parameters",
+]

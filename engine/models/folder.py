@@ -77,6 +77,27 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
 
 
+def check_adapter(folder: Path) -> None:
+    """Raise `BadInput` unless `folder` holds a whole adapter in safetensors."""
+    setting = "adapter_name_or_path"
+    if not (folder / "adapter_config.json").is_file():
+        what = "There is no such adapter folder."
+        if folder.is_dir():
+            what = "The folder is no adapter: it has no adapter_config.json."
+        hint = "Give a run's folder, or one of its checkpoints."
+        raise BadInput(Problem(what, str(folder), hint, setting))
+    read_json(folder / "adapter_config.json")
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        what = "The adapter has no weights: adapter_model.safetensors is missing."
+        hint = "Copy the whole folder again."
+        if (folder / "adapter_model.bin").is_file():
+            what = "The adapter's weights are only there as pickle, which can run code when loaded."
+            hint = "Save it again with a peft that writes safetensors, in a place you trust."
+        raise BadInput(Problem(what, str(folder), hint, setting))
+    read_header(weights)
+
+
 def _check_weights(folder: Path) -> None:
     files = weight_files(folder)
     missing = [file.name for file in files if not file.is_file()]
