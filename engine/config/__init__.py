@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from engine.config.catalogue import (
     Section,
     SettingInfo,
     applies,
+    empty_means,
     sections,
     settings,
     usual_of,
 )
-from engine.config.check import CHAT_RULES, EXPORT_RULES, RULES, check
+from engine.config.check import CHAT_RULES, EXPORT_RULES, RULES, check, remarks
 from engine.config.declare import Setting
 from engine.config.presets import (
     Preset,
@@ -22,12 +26,27 @@ from engine.config.presets import (
     preset_of,
     presets,
 )
-from engine.config.reading import Read, parse_overrides, read_file, read_flat, read_text
 from engine.config.run_config import RunConfig, split_names
 from engine.config.steps import Steps, steps_of
-from engine.config.treatment import Treatment, treatments
 from engine.config.values import format_number, format_value, parse_value, with_value
 from engine.config.writing import to_flat, write_yaml
+
+if TYPE_CHECKING:
+    from engine.config.reading import Read, parse_overrides, read_file, read_flat, read_text
+    from engine.config.reference import reference_page
+    from engine.config.treatment import Treatment, treatments
+
+# The screen's first frame needs none of these: they are imported when asked for.
+_LATER = {
+    "Read": "reading",
+    "parse_overrides": "reading",
+    "read_file": "reading",
+    "read_flat": "reading",
+    "read_text": "reading",
+    "reference_page": "reference",
+    "Treatment": "treatment",
+    "treatments": "treatment",
+}
 
 __all__ = [
     "CHAT_RULES",
@@ -46,6 +65,7 @@ __all__ = [
     "changed",
     "check",
     "defaults_for_form",
+    "empty_means",
     "form_base",
     "format_number",
     "format_value",
@@ -57,6 +77,8 @@ __all__ = [
     "read_file",
     "read_flat",
     "read_text",
+    "reference_page",
+    "remarks",
     "sections",
     "settings",
     "split_names",
@@ -67,3 +89,11 @@ __all__ = [
     "with_value",
     "write_yaml",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

@@ -148,6 +148,34 @@ def usual_of(config: RunConfig, name: str) -> str:
     return meta.usual_for.get(config.finetuning_type, meta.usual)
 
 
+def empty_means(config: RunConfig, name: str) -> str:
+    """What an empty value of this setting comes to in this run; empty text where it is nothing."""
+    if name == "lora_alpha":
+        return str(config.alpha)
+    if name == "eval_steps":
+        return f"{config.logging_steps:g}"
+    if name == "data_seed":
+        return str(config.seed)
+    return _EMPTY_MEANS.get(name, "")
+
+
+_EMPTY_MEANS = {
+    "bf16": "by machine",
+    "fp16": "by machine",
+    "device": "by machine",
+    "packing": "off",
+    "template": "the model's own",
+    "dataset_dir": "./data or bundled",
+    "cache_dir": "the hub's own",
+    "output_dir": "saves/…",
+    "max_samples": "all",
+    "save_total_limit": "all",
+    "neftune_noise_alpha": "off",
+    "early_stopping_steps": "never",
+    "metric_for_best_model": "loss",
+}
+
+
 def sections(config: RunConfig, level: Literal["basic", "all"] = "basic") -> list[Section]:
     """The form: sections in order, each with the settings that apply to this run.
 

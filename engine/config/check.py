@@ -31,6 +31,7 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
     ("o5", model.device_is_one),
     *generation.RULES,
 )
+REMARKS: tuple[Rule, ...] = (*method.REMARKS, *saving.REMARKS)
 
 
 def check(config: RunConfig, job: str = "") -> list[Problem]:
@@ -41,4 +42,10 @@ def check(config: RunConfig, job: str = "") -> list[Problem]:
     """
     rules = {"export": EXPORT_RULES, "chat": CHAT_RULES}.get(job, RULES)
     found = (rule(config) for _, rule in rules)
+    return [problem for problem in found if problem is not None]
+
+
+def remarks(config: RunConfig) -> list[Problem]:
+    """What may run but is seldom meant; a reader of the settings should know it."""
+    found = (remark(config) for remark in REMARKS)
     return [problem for problem in found if problem is not None]

@@ -206,3 +206,18 @@ RULES = (
     ("o1", new_adapter_needs_one),
     ("o2", freeze_trains_something),
 )
+
+
+def alpha_follows_rank(config: RunConfig) -> Problem | None:
+    """A rank that was raised while alpha stayed weakens the adapter."""
+    if config.finetuning_type == "lora" and config.alpha < config.lora_rank:
+        return Problem(
+            f"lora_alpha is {config.alpha} with rank {config.lora_rank}: the adapter is scaled "
+            f"down to {config.alpha / config.lora_rank:.2g}.",
+            hint="Usual is 1 to 2 times the rank; left empty it is twice the rank.",
+            setting="lora_alpha",
+        )
+    return None
+
+
+REMARKS = (alpha_follows_rank,)

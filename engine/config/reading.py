@@ -12,20 +12,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.config.catalogue import settings
+from engine.config.check import remarks
 from engine.config.later_values import LATER_VALUES
 from engine.config.run_config import RunConfig
-from engine.config.sources import Item, items_of_text, override_items, read_items
-from engine.config.template_names import MEDIA_TEMPLATES, TEXT_TEMPLATES
+from engine.config.sources import Item, Items, items_of_text, override_items, read_items
 from engine.config.trainer_keys import PASSED_ON, passed_value
 from engine.config.translate import CantTranslate, today
 from engine.config.treatment import absent_keys, treatments
-from engine.config.values import WrongValue, build, coerce, shown, wrong_value
+from engine.config.values import WrongValue, coerce, shown, wrong_value
 from engine.problem import BadSettings, Problem
 
 
 @dataclass(frozen=True)
 class Read:
-    """A run that was read, and one line for each key that was translated or not needed."""
+    """A run that was read, and its notes: a line for each key that was translated or is not
+    needed, and for values that may run but are seldom meant (`remarks`)."""
 
     config: RunConfig
     notes: tuple[str, ...]
@@ -37,12 +38,12 @@ def read_file(path: Path, overrides: Sequence[str] = ()) -> Read:
     Raises BadSettings with every problem: unknown keys, what isn't here, wrong values. The rules
     between settings are `check`'s.
     """
-    return _assemble(read_items(Path(path)), override_items(overrides))
+    return _assemble(read_items(Path(path)), overrides)
 
 
 def read_text(text: str, source: str = "text", is_json: bool = False) -> Read:
     """The run that YAML (or JSON) text describes. Raises like `read_file`."""
-    return _assemble(items_of_text(text, source, is_json), [])
+    return _assemble(items_of_text(text, source, is_json))
 
 
 def read_flat(
@@ -50,12 +51,15 @@ def read_flat(
 ) -> Read:
     """The run that a flat mapping describes; `source` names it in messages."""
     items = [Item(str(key), value, None, source) for key, value in mapping.items()]
-    return _assemble(items, override_items(overrides))
+    return _assemble(Items(items), overrides)
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """The plain values of `key=value` words. Raises BadSettings for a word that is none."""
-    return {item.key: item.value for item in override_items(words)}
+    items = override_items(words)
+    if items.problems:
+        raise BadSettings(items.problems)
+    return {item.key: item.value for item in items.found}
 
 
 @dataclass
@@ -70,17 +74,19 @@ class _Gathered:
     problems: list[Problem] = field(default_factory=list)
 
 
-def _assemble(file_items: list[Item], overrides: list[Item]) -> Read:
+def _assemble(written: Items, words: Sequence[str] = ()) -> Read:
+    overrides = override_items(words)
     gathered = _Gathered()
-    for items in (file_items, overrides):
+    for items in (written, overrides):
+        gathered.problems.extend(items.problems)
         gathered.origin = {}
-        for item in items:
+        for item in items.found:
             _take(item, gathered)
-    _settle_warmup(file_items, overrides, gathered)
+    _settle_warmup(overrides.found, gathered)
     if gathered.problems:
         raise BadSettings(gathered.problems)
     try:
-        config = build({**gathered.values, "trainer_extra": gathered.extra})
+        config = RunConfig.model_validate({**gathered.values, "trainer_extra": gathered.extra})
     except ValidationError as error:
         # Every value was coerced before: what is left is pydantic's last word on its type.
         raise BadSettings(
@@ -89,6 +95,7 @@ def _assemble(file_items: list[Item], overrides: list[Item]) -> Read:
                 for fault in error.errors()
             ]
         ) from None
+    gathered.notes.extend(str(remark) for remark in remarks(config))
     return Read(config, tuple(gathered.notes))
 
 
@@ -119,10 +126,11 @@ def _set(key: str, value: Any, text: str | None, item: Item, gathered: _Gathered
         return
     earlier = gathered.origin.get(key)
     if earlier is not None and earlier[2] != value:
+        secret = key in known and known[key].setting.secret
+        values = "" if secret else f", to {shown(earlier[2])} and {shown(value)}"
         gathered.problems.append(
             Problem(
-                f"{earlier[0]} and {item.key} both set {key}, to {shown(earlier[2])} and "
-                f"{shown(value)}.",
+                f"{earlier[0]} and {item.key} both set {key}{values}.",
                 where=item.where,
                 hint=f"Keep {key}.",
                 setting=key,
@@ -152,9 +160,6 @@ def _set(key: str, value: Any, text: str | None, item: Item, gathered: _Gathered
     except WrongValue as fault:
         gathered.problems.append(wrong_value(key, value, str(fault), item.where))
         return
-    if key == "template" and (problem := _template_problem(result, item.where)):
-        gathered.problems.append(problem)
-        return
     gathered.values[key] = result
 
 
@@ -165,27 +170,6 @@ def _later_value(key: str, value: Any) -> str:
         return ""
     words = value if isinstance(value, list) else str(value).split(",")
     return next((later[str(word).strip()] for word in words if str(word).strip() in later), "")
-
-
-def _template_problem(name: str | None, where: str) -> Problem | None:
-    """A template name nobody knows, or one of a kind that isn't here yet."""
-    if name is None or name in TEXT_TEMPLATES:
-        return None
-    if name in MEDIA_TEMPLATES:
-        return Problem(
-            f"template is {name}: templates with pictures, video or sound aren't here yet.",
-            where=where,
-            hint="Meanwhile train a text model, and leave template empty.",
-            setting="template",
-        )
-    near = _nearest(name, TEXT_TEMPLATES)
-    return Problem(
-        f"There is no template {name}.",
-        where=where,
-        hint=(f"Did you mean {near}? " if near else "")
-        + "Left empty, the model's own chat template is used.",
-        setting="template",
-    )
 
 
 def _refuse(key: str, value: Any, item: Item, gathered: _Gathered) -> None:
@@ -217,7 +201,7 @@ def _refuse(key: str, value: Any, item: Item, gathered: _Gathered) -> None:
     )
 
 
-def _nearest(word: str, known: Mapping[str, Any] | frozenset[str]) -> str:
+def _nearest(word: str, known: Mapping[str, Any]) -> str:
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
 
@@ -249,7 +233,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _settle_warmup(files: list[Item], overrides: list[Item], gathered: _Gathered) -> None:
+def _settle_warmup(overrides: list[Item], gathered: _Gathered) -> None:
     """Steps win over a ratio in one source; an override of either wins over the file's other."""
     values = gathered.values
     said = {item.key for item in overrides} & {"warmup_steps", "warmup_ratio"}

@@ -330,3 +330,19 @@ RULES = (
     ("o12", best_model_can_be_found),
     ("o13", early_stop_needs_best),
 )
+
+
+def held_out_rows_are_measured(config: RunConfig) -> Problem | None:
+    """Rows held out of training that nothing ever measures on are only lost."""
+    waits = config.do_train and not (config.do_eval or config.do_predict)
+    if waits and config.val_size > 0 and config.eval_strategy == "no":
+        return Problem(
+            f"val_size {config.val_size:g} holds rows out of training, but nothing measures on "
+            "them.",
+            hint="Set eval_strategy: steps, or val_size: 0.",
+            setting="eval_strategy",
+        )
+    return None
+
+
+REMARKS = (held_out_rows_are_measured,)

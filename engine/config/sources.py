@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,19 @@ class Item:
     where: str
 
 
-def read_items(path: Path) -> list[Item]:
-    """The items of a flat YAML or JSON file, in order.
+@dataclass(frozen=True)
+class Items:
+    """What a source holds, in order, and what is wrong with single items of it."""
+
+    found: list[Item]
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_items(path: Path) -> Items:
+    """The items of a flat YAML or JSON file; a key that stands twice is a problem of theirs.
 
     Raises BadSettings for a file that is missing, isn't text, has a syntax error (with its line),
-    holds a key twice (with both lines), or isn't one mapping.
+    or isn't one mapping.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -47,7 +55,7 @@ def read_items(path: Path) -> list[Item]:
     return items_of_text(text, str(path), path.suffix.lower() == ".json")
 
 
-def items_of_text(text: str, source: str, is_json: bool = False) -> list[Item]:
+def items_of_text(text: str, source: str, is_json: bool = False) -> Items:
     """The items of YAML or JSON text; `source` names it in messages."""
     return _json_items(text, source) if is_json else _yaml_items(text, source)
 
@@ -64,7 +72,7 @@ def _not_a_mapping(source: str) -> BadSettings:
     )
 
 
-def _json_items(text: str, source: str) -> list[Item]:
+def _json_items(text: str, source: str) -> Items:
     twice: list[str] = []
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -85,13 +93,12 @@ def _json_items(text: str, source: str) -> list[Item]:
         ) from None
     if not isinstance(record, dict):
         raise _not_a_mapping(source)
-    if twice:
-        raise BadSettings([_twice(key, _json_lines(text, key)[:2], source) for key in twice])
+    problems = [_twice(key, _json_lines(text, key)[:2], source) for key in twice]
     found = []
     for key, value in record.items():
         lines = _json_lines(text, key)
         found.append(Item(key, value, None, f"{source}:{lines[0]}" if lines else source))
-    return found
+    return Items(found, problems)
 
 
 def _json_lines(text: str, key: str) -> list[int]:
@@ -126,7 +133,7 @@ def _loader(text: str) -> Any:
     return loader
 
 
-def _yaml_items(text: str, source: str) -> list[Item]:
+def _yaml_items(text: str, source: str) -> Items:
     import yaml
 
     try:
@@ -137,8 +144,6 @@ def _yaml_items(text: str, source: str) -> list[Item]:
         if not isinstance(node, yaml.MappingNode):
             raise _not_a_mapping(source)
         doubles = list(_yaml_doubles(node, source))
-        if doubles:
-            raise BadSettings(doubles)
         loader.flatten_mapping(node)
         found = [_yaml_item(loader, key, value, source) for key, value in node.value]
     except yaml.MarkedYAMLError as error:
@@ -157,7 +162,7 @@ def _yaml_items(text: str, source: str) -> list[Item]:
     except (ValueError, RecursionError) as error:
         raise _bad(f"The YAML holds a value that can't be read: {error}.", source, "") from None
     # A merged-in mapping comes first and is overridden by the file's own keys.
-    return list({item.key: item for item in found}.values())
+    return Items(list({item.key: item for item in found}.values()), doubles)
 
 
 def _yaml_item(loader: Any, key: Any, value: Any, source: str) -> Item:
@@ -195,10 +200,10 @@ def _yaml_doubles(node: Any, source: str, seen: set[int] | None = None) -> Itera
             yield from _yaml_doubles(child, source, seen)
 
 
-def override_items(words: Sequence[str]) -> list[Item]:
+def override_items(words: Sequence[str]) -> Items:
     """The items of `key=value`, `--key value`, `--key=value` and a bare `--key` (true).
 
-    Later ones win over earlier ones. Raises BadSettings listing every word that is none of these.
+    Later ones win over earlier ones; a word that is none of these is a problem.
     """
     found: dict[str, Item] = {}
     problems: list[Problem] = []
@@ -225,9 +230,7 @@ def override_items(words: Sequence[str]) -> list[Item]:
             continue
         key = name.strip().replace("-", "_")
         found[key] = Item(key, _scalar(text), text, "command line")
-    if problems:
-        raise BadSettings(problems)
-    return list(found.values())
+    return Items(list(found.values()), problems)
 
 
 def _scalar(text: str) -> Any:
