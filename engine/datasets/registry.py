@@ -225,7 +225,7 @@ def _entry(name: str, value: Any, folder: Path) -> DatasetInfo:
         )
     if not any(value.get(key) for key in _SOURCES):
         raise _bad(f"The entry {name!r} has no source.", where, "Give it a file_name.")
-    formatting = value.get("formatting") or "alpaca"
+    formatting: Any = value.get("formatting") or "alpaca"
     if formatting not in ("alpaca", "sharegpt", "openai"):
         raise _bad(
             f"formatting {formatting!r} is not known.", where, "Use alpaca, sharegpt or openai."

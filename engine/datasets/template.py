@@ -48,7 +48,7 @@ class _Dict:
 class _Namespace(jinja2.utils.Namespace):
     """A namespace that refuses names with a leading underscore."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def __init__(*args: Any, **kwargs: Any) -> None:
         self, values = args[0], dict(*args[1:], **kwargs)
         for name in values:
             _refuse_private(name)

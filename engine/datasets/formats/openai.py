@@ -116,7 +116,8 @@ def _part(part: Any, name: str) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping):
-        if isinstance(part.get("text"), str):
-            return part["text"]
+        text = part.get("text")
+        if isinstance(text, str):
+            return text
         raise RowFault(f"{name} holds {shown(part.get('type'))}: media are not here yet")
     raise RowFault(f"{name} holds {shown(part)}, not text")
