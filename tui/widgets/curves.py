@@ -175,14 +175,14 @@ def _label(value: float, step: float) -> str:
 def value_axis(low: float, high: float, *, log: bool = False) -> Axis:
     """An axis around values from `low` to `high` (finite; above 0 with `log`).
 
-    Its ends are multiples of a round step, about a tenth of what is spanned (and of no less than a
-    third of the values' size, or the first points of a run would move it each time), so a new
-    point seldom moves it. The label between the ends is a multiple of it too.
+    Its ends are multiples of a round step, about a tenth of what is spanned (and of no less than
+    four fifths of the values' size, or the first points of a run would move it each time), so a
+    new point seldom moves it. The label between the ends is a multiple of it too.
     """
     if log:
         return _log_axis(low, high)
     # Half of it: the distance of two finite numbers can be infinite.
-    half = max(high / 2 - low / 2, 0.15 * max(abs(low), abs(high)))
+    half = max(high / 2 - low / 2, 0.4 * max(abs(low), abs(high)))
     step = nice_step(half / 8.75) if half > 0 else 0.1
     if step > 1e306:
         step = max(abs(low), abs(high))
@@ -200,7 +200,7 @@ def _log_axis(low: float, high: float) -> Axis:
         power = 10.0 ** math.floor(math.log10(value) + 1e-9)
         return max(factor * power for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9))
 
-    low, high = max(low, 1e-300), max(high, 1e-300)
+    low, high = (min(1e300, max(value, 1e-300)) for value in (low, high))
     bottom = below(low)
     top = nice_step(high)
     if top <= bottom * (1 + 1e-9):
@@ -253,8 +253,8 @@ def step_labels(x_range: tuple[float, float], width: int) -> list[tuple[int, str
     end = text_of(high)
     last = (width - cell_len(end), end) if cell_len(end) <= width else None
     labels = [(0, text_of(low))]
-    if last and last[0] < len(labels[0][1]) + 2:
-        return [labels[0]] if len(labels[0][1]) <= width else []
+    if last is None or last[0] < len(labels[0][1]) + 2:
+        return labels if len(labels[0][1]) <= width else []
     step = max(1.0, nice_step((high - low) / 4))
     number = math.floor(low / step) + 1
     while number * step < high:
@@ -262,9 +262,7 @@ def step_labels(x_range: tuple[float, float], width: int) -> list[tuple[int, str
         column = int((value - low) / (high - low) * width)
         text = text_of(value)
         free = labels[-1][0] + len(labels[-1][1]) + 2
-        if column >= free and (last is None or column + len(text) + 2 <= last[0]):
+        if column >= free and column + len(text) + 2 <= last[0]:
             labels.append((column, text))
         number += 1
-    if last:
-        labels.append(last)
-    return labels
+    return [*labels, last]

@@ -285,8 +285,8 @@ class Framed(Drawn, can_focus=True):
             return self.content_line(y - 1, width)
         role = "accent" if self.lit else "dim"
         corners = "┏━┓┃┗┛" if self.lit else "╭─╮│╰╯"
-        if width < 2:
-            return [(" " * width, "text")]
+        if width < 4:
+            return [(corners[1] * width, role)] if y in (0, height - 1) else ()
         if y == 0:
             return self._top_edge(width, corners, role)
         if y == height - 1:
