@@ -1,0 +1,71 @@
+"""The model card of a run: README.md with the front matter that the hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+
+
+def model_card(
+    config: RunConfig, name: str, base: str, counts: Mapping[str, int], results: Mapping[str, Any]
+) -> str:
+    """The card of the run called `name` on the model `base`.
+
+    `counts` are the rows of each set, `results` the numbers of `all_results.json`.
+    """
+    import yaml
+
+    lora = config.finetuning_type == "lora"
+    front: dict[str, Any] = {
+        "library_name": "peft" if lora else "transformers",
+        "base_model": base,
+        "tags": ["finetui", config.stage, config.finetuning_type],
+        "pipeline_tag": "text-generation",
+    }
+    settings = {
+        "learning rate": f"{config.learning_rate:g}",
+        "scheduler": config.lr_scheduler_type,
+        "epochs": f"{config.num_train_epochs:g}" if config.max_steps < 0 else None,
+        "steps": None if config.max_steps < 0 else str(config.max_steps),
+        "micro-batch × accumulation": f"{config.per_device_train_batch_size} × "
+        f"{config.gradient_accumulation_steps}",
+        "optimiser": config.optim,
+        "cutoff": f"{config.cutoff_len} tokens",
+        "LoRA rank, alpha": f"{config.lora_rank}, {config.alpha}" if lora else None,
+        "seed": str(config.seed),
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        "---",
+        "",
+        f"# {_plain(name)}",
+        "",
+        f"{_plain(base)}, fine-tuned with {config.stage} ({config.finetuning_type}) by finetui.",
+    ]
+    if lora:
+        lines.append("This is an adapter: it is loaded on top of the base model.")
+    lines += ["", "## Data", "", "| set | rows |", "| --- | --- |"]
+    lines += [f"| {_plain(set_name)} | {rows} |" for set_name, rows in counts.items()]
+    lines += ["", "## Settings", "", "| setting | value |", "| --- | --- |"]
+    lines += [f"| {key} | {_plain(value)} |" for key, value in settings.items() if value]
+    lines += ["", "All of them stand in `training_args.yaml`.", ""]
+    if results:
+        lines += ["## Results", "", "| measure | value |", "| --- | --- |"]
+        lines += [
+            f"| {key} | {value:.6g} |" if isinstance(value, float) else f"| {key} | {value} |"
+            for key, value in results.items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text from outside in one line of a Markdown table, nothing of it read as markup."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    for mark in "\\`*_{}[]<>|#":
+        flat = flat.replace(mark, f"\\{mark}")
+    return flat

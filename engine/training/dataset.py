@@ -1,0 +1,103 @@
+"""Encoded rows as the trainer wants them, and the order in which an epoch visits them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+Strategy = Literal["random", "sequential", "group_by_length"]
+
+
+def to_dataset(rows: Sequence[dict[str, list[int]]]) -> datasets.Dataset:
+    """A `datasets.Dataset` with `input_ids`, `labels` and `length`, held in memory.
+
+    `rows` are `TokenRows` of `engine.datasets`, or anything that gives such dictionaries.
+    """
+    import datasets
+    import numpy
+    import pyarrow
+
+    ids, labels, ends = array("i"), array("i"), array("i", [0])
+    for place in range(len(rows)):
+        row = rows[place]
+        ids.extend(row["input_ids"])
+        labels.extend(row["labels"])
+        ends.append(len(ids))
+    offsets = pyarrow.array(numpy.asarray(ends, dtype=numpy.int32))
+
+    def column(values: array[int]) -> pyarrow.Array:
+        flat = pyarrow.array(numpy.asarray(values, dtype=numpy.int32))
+        return pyarrow.ListArray.from_arrays(offsets, flat)
+
+    table = pyarrow.table(
+        {
+            "input_ids": column(ids),
+            "labels": column(labels),
+            "length": pyarrow.array(numpy.diff(numpy.asarray(ends, dtype=numpy.int32))),
+        }
+    )
+    return datasets.Dataset(table)
+
+
+class EpochSampler:
+    """The order of rows in an epoch: a function of (seed, epoch) and nothing else.
+
+    So a resumed run finds its place again, whatever else has drawn random numbers since.
+    `group_by_length` puts rows of like length into one optimiser step: it shuffles, cuts the order
+    into pools of 50 steps, sorts each pool by length, and shuffles the steps. The longest row
+    comes in the first step, so that memory runs out at once or not at all.
+    """
+
+    def __init__(self, lengths: Sequence[int], strategy: Strategy, seed: int, step: int) -> None:
+        """`step` is the number of rows in an optimiser step."""
+        self.lengths = lengths
+        self.strategy = strategy
+        self.seed = seed
+        self.step = max(1, step)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order(self.epoch))
+
+    def order(self, epoch: int) -> list[int]:
+        """The row numbers of `epoch`, from 0."""
+        import torch
+
+        count = len(self.lengths)
+        if self.strategy == "sequential":
+            return list(range(count))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(count, generator=generator).tolist()
+        if self.strategy == "random":
+            return order
+        return self._grouped(order, generator)
+
+    def _grouped(self, order: list[int], generator: torch.Generator) -> list[int]:
+        import torch
+
+        pool = self.step * 50
+        steps: list[list[int]] = []
+        for begin in range(0, len(order), pool):
+            rows = sorted(order[begin : begin + pool], key=lambda i: -self.lengths[i])
+            steps += [rows[i : i + self.step] for i in range(0, len(rows), self.step)]
+        longest = max(range(len(steps)), key=lambda i: self.lengths[steps[i][0]])
+        # A short step may only come last, or the steps behind it would no longer be whole.
+        short = len(steps) - 1 if len(steps[-1]) < self.step else None
+        middle = [i for i in range(len(steps)) if i not in (longest, short)]
+        shuffled = [middle[i] for i in torch.randperm(len(middle), generator=generator).tolist()]
+        numbers = [longest] if longest != short else []
+        numbers += shuffled
+        if short is not None:
+            numbers.append(short)
+        return [row for number in numbers for row in steps[number]]

@@ -1,0 +1,55 @@
+"""Freeze fine-tuning: some whole blocks are trained, the rest stays as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.config import split_names
+from engine.models.trainable import frozen_exceptions
+from engine.problem import BadInput, Problem
+from engine.training.methods.full import cast_trained
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.models.precision import Precision
+
+
+def unfreeze_some(model: Any, config: RunConfig, precision: Precision) -> Any:
+    """Train the last n blocks (first n where `freeze_trainable_layers` is negative).
+
+    `freeze_trainable_modules` names modules inside those blocks, `freeze_extra_modules` modules
+    outside of all blocks. Raises BadInput for a name that the model lacks.
+    """
+    model.requires_grad_(False)
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    _check_names(shapes, config)
+    chosen = set(frozen_exceptions(shapes, config))
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name in chosen)
+    if not chosen:
+        raise BadInput(
+            Problem(
+                "freeze trains no weight with these settings.",
+                where="freeze_trainable_layers",
+                hint="Raise the number of trained layers, or name modules that the model has.",
+                setting="freeze_trainable_layers",
+            )
+        )
+    cast_trained(model, precision)
+    return model
+
+
+def _check_names(shapes: dict[str, tuple[int, ...]], config: RunConfig) -> None:
+    parts = {part for name in shapes for part in name.split(".")}
+    for setting in ("freeze_trainable_modules", "freeze_extra_modules"):
+        for word in split_names(getattr(config, setting)):
+            if word != "all" and word not in parts:
+                known = sorted(p for p in parts if not p.isdigit() and p not in ("weight", "bias"))
+                raise BadInput(
+                    Problem(
+                        f"The model has no module named {word}.",
+                        where=setting,
+                        hint=f"It has {', '.join(known)}.",
+                        setting=setting,
+                    )
+                )

@@ -1,0 +1,25 @@
+"""Full fine-tuning: every weight is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.models.precision import Precision
+
+
+def unfreeze_all(model: Any, precision: Precision) -> Any:
+    """All weights trainable, in the type that trained weights have."""
+    model.requires_grad_(True)
+    cast_trained(model, precision)
+    return model
+
+
+def cast_trained(model: Any, precision: Precision) -> None:
+    """Hold trained weights in fp32, or in bf16 for a pure bf16 run; frozen ones stay."""
+    import torch
+
+    kind = torch.bfloat16 if precision.trained == "bf16" else torch.float32
+    for weight in model.parameters():
+        if weight.requires_grad and weight.is_floating_point() and weight.dtype != kind:
+            weight.data = weight.data.to(kind)

@@ -1,0 +1,133 @@
+"""Where a run goes on: the chosen checkpoint, or the newest that is complete."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.problem import BadInput, Problem
+from engine.runs.checkpoints import list_checkpoints, newest_complete, read_mark
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint to go on from, and what its mark remembers.
+
+    `elapsed` is seconds of training before it. `loss_since_log` is the sum of the step losses
+    since `last_logged_step`, `loss_total` the sum of all logged ones. `threads` is the number of
+    CPU threads it was trained with. `evaluation_pending` tells of a validation cut short at it.
+    """
+
+    path: Path
+    step: int
+    elapsed: float
+    threads: int
+    loss_since_log: float
+    last_logged_step: int
+    loss_total: float
+    evaluation_pending: bool
+
+    def callback_attributes(self, name: str) -> dict[str, Any]:
+        """What a stateful callback of transformers (early stopping's patience) had stored."""
+        state = json.loads((self.path / "trainer_state.json").read_text(encoding="utf-8"))
+        stored = state.get("stateful_callbacks", {}).get(name, {})
+        if isinstance(stored, list):
+            stored = stored[-1]
+        return dict(stored.get("attributes", {}))
+
+
+def find_resume(asked: str | bool | None, run: Path) -> Resume | None:
+    """The checkpoint that `resume_from_checkpoint` asks for.
+
+    `True` means the newest complete one in `run`, None where there is none yet. A path names a
+    checkpoint, or a run folder whose newest complete one is taken. Raises BadInput for a path
+    that holds none, an incomplete checkpoint, or one without an optimiser.
+    """
+    if asked is None or asked is False or asked == "":
+        return None
+    if asked is True:
+        found = newest_complete(run)
+        if found is None:
+            _refuse_weights_only(run)
+            return None
+        return _read(found.path)
+    path = Path(asked).expanduser()
+    if not path.is_dir():
+        raise _bad(f"There is no checkpoint at {path}.", path, _offer(run))
+    if path.name.startswith("checkpoint-"):
+        return _read(path)
+    found = newest_complete(path)
+    if found is None:
+        _refuse_weights_only(path)
+        raise _bad(f"{path} holds no complete checkpoint.", path, _offer(run))
+    return _read(found.path)
+
+
+def _read(path: Path) -> Resume:
+    mark = read_mark(path)
+    if mark is None:
+        raise _bad(
+            f"{path.name} is not complete, so it can't be resumed from.",
+            path,
+            _offer(path.parent),
+        )
+    if not mark.get("resumable"):
+        raise _bad(
+            f"{path.name} holds weights only (save_only_model), so it can't be resumed from.",
+            path,
+            "Start a new run with it as the adapter or model instead.",
+        )
+    return Resume(
+        path=path,
+        step=int(mark["step"]),
+        elapsed=float(mark.get("elapsed", 0.0)),
+        threads=int(mark.get("threads", 0)),
+        loss_since_log=float(mark.get("loss_since_log", 0.0)),
+        last_logged_step=int(mark.get("last_logged_step", mark["step"])),
+        loss_total=float(mark.get("loss_total", 0.0)),
+        evaluation_pending=bool(mark.get("evaluation_pending")),
+    )
+
+
+def _refuse_weights_only(run: Path) -> None:
+    kept = [c for c in list_checkpoints(run) if c.complete]
+    if kept:
+        _read(kept[-1].path)
+
+
+def _offer(run: Path) -> str:
+    steps = [str(c.step) for c in list_checkpoints(run) if c.complete and c.resumable]
+    if not steps:
+        return "No checkpoint of this run can be resumed from; start it again."
+    return f"Complete checkpoints of this run: {', '.join(steps)}."
+
+
+def _bad(what: str, where: Path, hint: str) -> BadInput:
+    return BadInput(Problem(what, where=str(where), hint=hint, setting="resume_from_checkpoint"))
+
+
+def load_adapter_weights(model: Any, checkpoint: Path) -> bool:
+    """Put a checkpoint's adapter into `model` exactly, types kept; False if it is no adapter."""
+    from peft import PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    weights = checkpoint / "adapter_model.safetensors"
+    if not isinstance(model, PeftModel) or not weights.is_file():
+        return False
+    result = set_peft_model_state_dict(
+        model, load_file(weights, device="cpu"), adapter_name=model.active_adapters[0]
+    )
+    lacking = [key for key in result.missing_keys if ".lora_" in key]
+    if result.unexpected_keys or lacking:
+        odd = (list(result.unexpected_keys) + lacking)[0]
+        raise BadInput(
+            Problem(
+                "The checkpoint's adapter does not fit this model and these LoRA settings.",
+                where=str(checkpoint),
+                hint=f"They differ in {odd}, for one. Resume with the settings it was made with.",
+                setting="resume_from_checkpoint",
+            )
+        )
+    return True

@@ -1,0 +1,336 @@
+"""One training job from its description to its results; runs on the engine thread."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.problem import BadInput, FinetuiError, JobFault, Problem, Stopped
+from engine.runs.atomic import write_atomic
+from engine.runs.session import JobSession
+from engine.runs.trainer_log import TrainerLog
+from engine.training.guards import GIB, MemoryWatch, is_disk_full
+from engine.training.pace import Pace
+from engine.training.resume import Resume, find_resume
+from engine.training.stop import Gate
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.datasets import Prepared
+
+
+def run_training(config: RunConfig, session: JobSession) -> dict[str, Any]:
+    """Train as `config` says into `session.folder`; returns what came of it.
+
+    The result holds `folder`, `steps`, `train_loss`, `eval_loss` (None without validation),
+    `best_step`, `seconds` and `tokens`. Publishes everything on the way. Raises BadInput for what
+    can't be trained, JobFault for a run that could not go on, Stopped once asked to stop (with
+    the last whole step saved, if that was wanted).
+    """
+    if session.folder is None:
+        raise ValueError("a training job needs a run folder")
+    try:
+        return _Run(config, session, session.folder).perform()
+    except (Stopped, FinetuiError):
+        raise
+    except BaseException as error:
+        if is_disk_full(error):
+            raise JobFault(
+                Problem(
+                    "The disk is full: the run could not write its log or results.",
+                    where=str(session.folder),
+                    hint="Free some space, then resume. Earlier checkpoints are untouched.",
+                )
+            ) from error
+        raise
+    finally:
+        # The model is part of reference cycles: without this it lives on (LIBRARIES.md).
+        gc.collect()
+
+
+class _Run:
+    """The parts of one run while it lasts."""
+
+    def __init__(self, config: RunConfig, session: JobSession, folder: Path) -> None:
+        self.config = config
+        self.session = session
+        self.folder = folder
+        self.log = TrainerLog(folder / "trainer_log.jsonl")
+
+    def perform(self) -> dict[str, Any]:
+        from engine.training.checkpoints_write import sweep
+
+        session = self.session
+        session.state("loading")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+        resume = self._find_resume()
+        prepared = self._prepare()
+        trainer, watch, method_name = self._build(prepared, resume)
+        try:
+            self._write_description()
+            trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+            results = self._measure(trainer)
+        except Stopped as stop:
+            if stop.save:
+                self._save_stopped(trainer)
+            raise
+        finally:
+            watch.stop()
+            self.log.close()
+        return self._finish(trainer, prepared, results, method_name)
+
+    # -- before ----------------------------------------------------------------------------
+
+    def _find_resume(self) -> Resume | None:
+        asked = self.config.resume_from_checkpoint
+        resume = find_resume(asked, self.folder)
+        if resume is not None:
+            self.session.say(f"Going on from step {resume.step} ({resume.path}).")
+        elif asked:
+            self.session.say(
+                "No complete checkpoint is there yet: the run begins at its beginning.", "note"
+            )
+        return resume
+
+    def _prepare(self) -> Prepared:
+        from engine.datasets import Encoder, prepare
+        from engine.models import resolve
+
+        session, config = self.session, self.config
+        self.model_folder = resolve(
+            config.model_name_or_path or "",
+            config,
+            progress=session.progress,
+            check_stop=session.control.check,
+        )
+        self.encoder = Encoder(self.model_folder.path, config)
+        prepared = prepare(
+            config, self.encoder, session.progress, lambda: _ask(session.control.check)
+        )
+        if not len(prepared.train):
+            raise BadInput(
+                Problem(
+                    "There are no rows to train on.",
+                    where="dataset",
+                    hint="Name a set in dataset.",
+                    setting="dataset",
+                )
+            )
+        for note in prepared.notes:
+            session.say(note, "note")
+        return prepared
+
+    def _build(self, prepared: Prepared, resume: Resume | None) -> tuple[Any, MemoryWatch, str]:
+        session, config = self.session, self.config
+        session.progress("loading the model", 0, 3, "parts")
+        from engine.models import choose_device, choose_precision, load_model, load_tokenizer
+        from engine.models.threads import choose_threads, use_threads
+        from engine.telemetry import memory_left
+        from engine.training.arguments import training_arguments
+        from engine.training.callbacks import RunCallback
+        from engine.training.checkpoints_write import CheckpointWriter
+        from engine.training.methods import apply_method
+        from engine.training.stages.sft import build_trainer
+
+        threads = resume.threads if resume and resume.threads else choose_threads().count
+        use_threads(threads)
+        device = choose_device(config)
+        precision = choose_precision(config, device)
+        for note in precision.notes:
+            session.say(note, "note")
+        tokenizer = load_tokenizer(self.model_folder.path, bool(config.trust_remote_code))
+        if self.encoder.template_source:
+            tokenizer.chat_template = self.encoder.template_source
+        session.control.check()
+        checkpointing = self._checkpointing(device, prepared)
+        arguments = training_arguments(config, self.folder, precision, device, checkpointing)
+        session.progress("loading the model", 1, 3, "parts")
+        _seed(config.seed)
+        model = load_model(self.model_folder.path, config, precision, device, for_training=True)
+        session.control.check()
+        session.progress("loading the model", 2, 3, "parts")
+        _seed(config.seed)  # the adapter's first values depend on the seed alone
+        model = apply_method(model, config, precision)
+        watch = MemoryWatch(memory_left, int(config.memory_reserve_gb * GIB))
+        gate = Gate(session, guards=(watch.check,))
+        pace = Pace(resume.elapsed if resume else 0.0, paused=lambda: gate.paused_seconds)
+        self.pace = pace
+        writer = CheckpointWriter(
+            self.folder,
+            session,
+            keep=config.save_total_limit,
+            threads=threads,
+            elapsed=lambda: pace.elapsed,
+        )
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        voice = RunCallback(
+            session,
+            self.log,
+            pace,
+            {
+                "model": self.model_folder.name,
+                "stage": config.stage,
+                "method": config.finetuning_type,
+                "rows": len(prepared.train),
+                "eval_rows": len(prepared.eval),
+                "trainable_parameters": trained,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "precision": precision.name,
+                "device": device,
+                "effective_batch": config.effective_batch,
+            },
+        )
+        trainer = build_trainer(
+            config,
+            model=model,
+            tokenizer=tokenizer,
+            train=prepared.train,
+            evaluation=prepared.eval,
+            arguments=arguments,
+            precision=precision,
+            device=device,
+            gate=gate,
+            writer=writer,
+            resume=resume,
+            callbacks=[voice],
+        )
+        voice.trainer = trainer
+        watch.start(_layers(model))
+        session.progress("loading the model", 3, 3, "parts")
+        if config.dataloader_num_workers:
+            session.say(
+                "dataloader_num_workers: the rows are encoded already, so the run loads them "
+                "itself.",
+                "note",
+            )
+        return trainer, watch, config.finetuning_type
+
+    def _checkpointing(self, device: str, prepared: Prepared) -> bool:
+        """Gradient checkpointing: on unless set off; on a CPU only where memory needs it.
+
+        It saves memory for about a third more time, and a CPU has more memory than time.
+        """
+        config, session = self.config, self.session
+        if config.disable_gradient_checkpointing:
+            return False
+        if device != "cpu":
+            return True
+        from engine.models import forecast, read_card
+        from engine.telemetry import memory_left
+
+        without = config.model_copy(update={"disable_gradient_checkpointing": True})
+        need = forecast(read_card(self.model_folder.path), without, prepared.longest).total
+        left = memory_left() - int(config.memory_reserve_gb * GIB)
+        fits = need < left
+        session.say(
+            f"Gradient checkpointing is {'off' if fits else 'on'}: without it the run needs about "
+            f"{need / GIB:.1f} GiB, {left / GIB:.1f} GiB may be used."
+        )
+        return not fits
+
+    def _write_description(self) -> None:
+        from engine.config import write_yaml
+
+        write_atomic(self.folder / "training_args.yaml", write_yaml(self.config))
+
+    # -- after -----------------------------------------------------------------------------
+
+    def _measure(self, trainer: Any) -> dict[str, dict[str, Any]]:
+        """The numbers of `train_results.json` and, with validation rows, `eval_results.json`."""
+        state = trainer.state
+        train = dict(next(x for x in reversed(state.log_history) if "train_loss" in x))
+        train.pop("step", None)
+        # transformers measures this sitting only, and with the time spent paused.
+        seconds = max(self.pace.elapsed, 1e-9)
+        rows = len(trainer.train_dataset) * float(state.epoch or 0.0)
+        train["train_runtime"] = round(seconds, 4)
+        train["train_samples_per_second"] = round(rows / seconds, 3)
+        train["train_steps_per_second"] = round(state.global_step / seconds, 3)
+        train["train_tokens"] = state.num_input_tokens_seen
+        results = {"train": train}
+        wants = self.config.do_eval or self.config.eval_strategy != "no"
+        if trainer.eval_dataset is not None and wants:
+            self.session.state("evaluating")
+            evaluated = trainer.evaluate()
+            evaluated["epoch"] = state.epoch
+            results["eval"] = evaluated
+        return results
+
+    def _save_stopped(self, trainer: Any) -> None:
+        try:
+            saved = trainer.save_stopped()
+        finally:
+            self._write_state(trainer)
+        if saved is not None:
+            self.session.say(f"Stopped after step {trainer.state.global_step}; saved {saved}.")
+        else:
+            self.session.say("Stopped before the first step was done: nothing to save.")
+
+    def _finish(
+        self, trainer: Any, prepared: Prepared, results: dict[str, Any], method: str
+    ) -> dict[str, Any]:
+        from engine.training.card import model_card
+        from engine.training.checkpoints_write import write_model
+        from engine.training.curves_png import draw_curves
+
+        session, config, folder = self.session, self.config, self.folder
+        session.state("saving", "results")
+        write_model(trainer, folder)
+        combined: dict[str, Any] = {}
+        for name, numbers in results.items():
+            combined |= numbers
+            write_atomic(folder / f"{name}_results.json", _json(numbers))
+        write_atomic(folder / "all_results.json", _json(combined))
+        self._write_state(trainer)
+        if config.plot_loss:
+            draw_curves(folder)
+        card = model_card(
+            config,
+            config.run_name or folder.name,
+            config.model_name_or_path or self.model_folder.name,
+            prepared.counts,
+            combined,
+        )
+        write_atomic(folder / "README.md", card)
+        state = trainer.state
+        return {
+            "folder": str(folder),
+            "method": method,
+            "steps": state.global_step,
+            "train_loss": combined.get("train_loss"),
+            "eval_loss": combined.get("eval_loss"),
+            "best_step": state.best_global_step,
+            "seconds": self.pace.elapsed,
+            "tokens": state.num_input_tokens_seen,
+        }
+
+    def _write_state(self, trainer: Any) -> None:
+        from engine.training.checkpoints_write import state_json
+
+        write_atomic(self.folder / "trainer_state.json", state_json(trainer.state))
+
+
+def _ask(check: Callable[[], Any]) -> None:
+    check()
+
+
+def _json(numbers: dict[str, Any]) -> str:
+    return json.dumps(numbers, indent=4, sort_keys=True) + "\n"
+
+
+def _seed(seed: int) -> None:
+    from transformers import set_seed
+
+    set_seed(seed)
+
+
+def _layers(model: Any) -> list[Any]:
+    """The decoder blocks of a model: the longest list of modules of one class."""
+    import torch
+
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m)]
+    return list(max(lists, key=len)) if lists else []
