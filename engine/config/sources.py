@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.config.catalogue import settings
 from engine.problem import BadSettings, Problem
 
 
@@ -214,11 +215,12 @@ def override_items(words: Sequence[str]) -> Items:
         dashed = word.startswith("--")
         name, equals, text = (word[2:] if dashed else word).partition("=")
         if dashed and not equals:
-            if position < len(words) and not words[position].startswith("--"):
-                text = words[position]
-                position += 1
-            else:
+            following = words[position] if position < len(words) else "--"
+            if following.startswith("--") or (_is_switch(name) and "=" in following):
                 text = "true"
+            else:
+                text = following
+                position += 1
         if not name or (not dashed and not equals):
             problems.append(
                 Problem(
@@ -231,6 +233,12 @@ def override_items(words: Sequence[str]) -> Items:
         key = name.strip().replace("-", "_")
         found[key] = Item(key, _scalar(text), text, "command line")
     return Items(list(found.values()), problems)
+
+
+def _is_switch(name: str) -> bool:
+    """Whether a bare `--name` may stand for true, with another setting after it."""
+    info = settings().get(name.replace("-", "_"))
+    return info is not None and info.kind == "bool"
 
 
 def _scalar(text: str) -> Any:

@@ -1,0 +1,132 @@
+"""Each rule between settings refuses what it should, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.config import EXPORT_RULES, RULES, check, defaults_for_form, read_flat, remarks
+
+GOOD: dict[str, Any] = {"model_name_or_path": "demo", "dataset": "identity", "do_train": True}
+MEASURED: dict[str, Any] = {"val_size": 0.1, "eval_strategy": "steps", "eval_steps": 10}
+
+# rule → (what breaks it on top of GOOD, the setting it marks).
+BREAKS: list[tuple[str, dict[str, Any], str]] = [
+    ("1", {"model_name_or_path": None}, "model_name_or_path"),
+    ("1", {"model_name_or_path": " "}, "model_name_or_path"),
+    ("4", {"dataset": None, "do_train": False, "val_size": 0.1}, "val_size"),
+    ("5", {"val_size": 0.1, "eval_dataset": "x"}, "val_size"),
+    ("8", {"mask_history": True, "train_on_prompt": True}, "mask_history"),
+    ("16", {"adapter_name_or_path": "a", "finetuning_type": "full"}, "adapter_name_or_path"),
+    ("19", {"do_predict": True, "eval_dataset": "x"}, "predict_with_generate"),
+    ("23", {"dataset": None}, "dataset"),
+    ("23", {"do_eval": True}, "do_eval"),
+    ("23", {"do_predict": True, "predict_with_generate": True}, "do_predict"),
+    ("23", {"predict_with_generate": True}, "predict_with_generate"),
+    (
+        "24",
+        {"predict_with_generate": True, "compute_accuracy": True, "eval_dataset": "x"},
+        "compute_accuracy",
+    ),
+    ("27", {"pure_bf16": True, "bf16": False}, "pure_bf16"),
+    ("27", {"pure_bf16": True, "fp16": True}, "pure_bf16"),
+    ("o1", {"create_new_adapter": True}, "create_new_adapter"),
+    (
+        "o2",
+        {"finetuning_type": "freeze", "freeze_trainable_layers": 0},
+        "freeze_trainable_layers",
+    ),
+    ("o3", {"val_size": 1.5}, "val_size"),
+    ("o4", {"bf16": True, "fp16": True}, "fp16"),
+    ("o5", {"device": "gpu"}, "device"),
+    ("o5", {"device": "cuda:0", "use_cpu": True}, "device"),
+    ("o6", {"max_steps": 0}, "max_steps"),
+    ("o7", {"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_kwargs"),
+    ("o7", {"lr_scheduler_type": "warmup_stable_decay"}, "lr_scheduler_kwargs"),
+    ("o8", {"lr_scheduler_type": "reduce_lr_on_plateau"}, "lr_scheduler_type"),
+    ("o9", {"dataloader_prefetch_factor": 2}, "dataloader_prefetch_factor"),
+    ("o10", {"save_steps": 2.5}, "save_steps"),
+    ("o11", {"eval_strategy": "steps"}, "eval_strategy"),
+    ("o12", {"load_best_model_at_end": True}, "load_best_model_at_end"),
+    ("o12", {"save_strategy": "best"}, "save_strategy"),
+    (
+        "o12",
+        {**MEASURED, "load_best_model_at_end": True, "save_strategy": "epoch"},
+        "load_best_model_at_end",
+    ),
+    ("o12", {**MEASURED, "load_best_model_at_end": True, "save_steps": 25}, "save_steps"),
+    ("o13", {**MEASURED, "early_stopping_steps": 3}, "early_stopping_steps"),
+    ("o14", {"temperature": 0}, "temperature"),
+]
+ALLOWED: list[dict[str, Any]] = [
+    {},
+    {"val_size": 3},
+    {**MEASURED, "load_best_model_at_end": True, "save_steps": 20, "early_stopping_steps": 3},
+    {**MEASURED, "eval_steps": 0.1, "save_steps": 0.3, "load_best_model_at_end": True},
+    {**MEASURED, "load_best_model_at_end": True, "save_strategy": "best"},
+    {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+    {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 9}},
+    {"lr_scheduler_type": "greedy", **MEASURED},
+    {"dataloader_prefetch_factor": 2, "dataloader_num_workers": 1},
+    {"temperature": 0, "do_sample": False},
+    {"device": "cuda:1"},
+    {"pure_bf16": True, "bf16": True},
+    {"finetuning_type": "freeze", "freeze_trainable_layers": -2},
+]
+
+
+@pytest.mark.parametrize(("number", "change", "setting"), BREAKS)
+def test_rule_refuses(number: str, change: dict[str, Any], setting: str) -> None:
+    config = read_flat({**GOOD, **change}).config
+    found = [rule(config) for name, rule in RULES if name == number]
+    (problem,) = [problem for problem in found if problem is not None]
+    assert problem.setting == setting
+    assert problem.what.endswith(".")
+    assert problem.hint.endswith(".")
+    assert problem in check(config)
+
+
+def test_every_rule_is_broken_above() -> None:
+    assert {name for name, _ in RULES} == {number for number, _, _ in BREAKS}
+
+
+@pytest.mark.parametrize("change", ALLOWED)
+def test_rules_allow(change: dict[str, Any]) -> None:
+    assert check(read_flat({**GOOD, **change}).config) == []
+
+
+def test_the_first_form_may_start() -> None:
+    assert check(defaults_for_form()) == []
+    assert remarks(defaults_for_form()) == []
+
+
+def test_several_rules_are_told_together() -> None:
+    config = read_flat({"do_train": True, "bf16": True, "fp16": True, "max_steps": 0}).config
+    assert [problem.setting for problem in check(config)] == [
+        "model_name_or_path",
+        "fp16",
+        "max_steps",
+        "dataset",
+    ]
+
+
+def test_an_export_asks_only_for_what_it_uses() -> None:
+    config = read_flat({"model_name_or_path": "demo", "do_train": True}).config
+    assert [problem.setting for problem in check(config, "export")] == ["export_dir"]
+    assert (
+        check(read_flat({"model_name_or_path": "demo", "export_dir": "x"}).config, "export") == []
+    )
+    assert {name for name, _ in EXPORT_RULES} == {"1", "16", "54"}
+
+
+def test_a_chat_needs_a_model_only() -> None:
+    assert check(read_flat({"model_name_or_path": "demo", "do_train": True}).config, "chat") == []
+
+
+def test_remarks() -> None:
+    weak = read_flat({**GOOD, "lora_rank": 64, "lora_alpha": 16})
+    assert any("lora_alpha is 16 with rank 64" in note for note in weak.notes)
+    unused = read_flat({**GOOD, "val_size": 0.1})
+    assert any("nothing measures" in note for note in unused.notes)
+    assert check(weak.config) == check(unused.config) == []
