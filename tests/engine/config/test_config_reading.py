@@ -304,5 +304,7 @@ def test_merged_mappings_and_self_reference() -> None:
     text = "base: &b {seed: 3}\n"
     (problem,) = problems(text)
     assert "no setting base" in problem.what
-    (problem,) = problems("lora_target: &x [*x]")
-    assert problem.setting == "lora_target"
+    (problem,) = problems("seed: 1\nlora_target: &x [*x]")
+    assert problem.where == "run.yaml:2"
+    read = read_text("lr_scheduler_kwargs: &k {num_cycles: 2}\nseed: 3\n")
+    assert read.config.lr_scheduler_kwargs == {"num_cycles": 2}

@@ -55,10 +55,10 @@ def test_the_real_trainer_counts_the_same(tmp_path: Any) -> None:
         def __getitem__(self, index: int) -> dict[str, Any]:
             return {"x": torch.zeros(1)}
 
-    for rows in (1, 7, 8, 91, 1091):
-        for micro, accumulation in ((1, 1), (2, 3), (4, 2), (8, 16)):
-            for epochs, max_steps in ((1.0, -1), (0.3, -1), (2.5, -1), (3.0, 11)):
-                for warmup in ({"warmup_ratio": 0.1}, {"warmup_steps": 5}, {"warmup_ratio": 0.03}):
+    for rows in (1, 8, 91, 1091):
+        for micro, accumulation in ((1, 1), (4, 2), (8, 3)):
+            for epochs, max_steps in ((0.3, -1), (2.5, -1), (3.0, 11)):
+                for warmup in ({"warmup_ratio": 0.1}, {"warmup_steps": 5}):
                     config = read_flat(
                         {
                             "per_device_train_batch_size": micro,
