@@ -342,6 +342,19 @@ class LinesPanel(Framed):
             self._first = max(0, min(self._first, len(new) - self.content_height))
             self.content_changed()
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the last line is in view."""
+        return self._first >= len(self._lines) - self.content_height
+
+    def to_top(self) -> None:
+        """Scrolls to the first line."""
+        self.action_scroll_lines(-len(self._lines))
+
+    def to_end(self) -> None:
+        """Scrolls to the last line."""
+        self.action_scroll_lines(len(self._lines))
+
     def content_line(self, y: int, width: int) -> Line:
         index = y + self._first
         if index >= len(self._lines):

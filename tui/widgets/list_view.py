@@ -83,6 +83,8 @@ class ListPanel(Framed):
         self._cursor = 0
         self._first = 0
         self._columns: tuple[int, ...] = ()
+        # A list beside a line that is typed shows where it stands without having the focus.
+        self.cursor_always = False
 
     # What it shows
 

@@ -1,0 +1,289 @@
+"""What can be asked of the engine while it works: none of it needs a device or torch.
+
+Each is a plain function for `Engine.lookup`; the screen imports their result types from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config import RunConfig
+from engine.problem import BadInput, Problem
+
+if TYPE_CHECKING:
+    from engine.datasets import DatasetEntry, Encoder, Example, RowIndex, TokenPiece
+    from engine.models import Forecast, ModelCard
+    from engine.runs.history import RunSummary
+    from engine.telemetry import Machine
+
+    __all__ = ["DatasetEntry", "Forecast", "ModelCard"]
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A line of the model list: what the run description calls it, what a person calls it."""
+
+    name: str
+    label: str
+    source: str
+    parameters: int | None
+    ready: bool
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the chosen sets come to: rows that would be trained on and held out, by their counts."""
+
+    rows: int
+    eval_rows: int
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One row of a set, from three sides. `index` counts from 0; `pieces` is empty where the row
+    can't be rendered, and `problem` then says why."""
+
+    dataset: str
+    index: int
+    total: int
+    raw: dict[str, Any]
+    example: Example | None
+    pieces: tuple[TokenPiece, ...]
+    problem: str = ""
+
+
+def datasets_in(folder: str | None) -> list[DatasetEntry]:
+    """The sets of a dataset folder (None: the default one). Raises BadInput."""
+    from engine.datasets import list_datasets
+
+    return list_datasets(folder)
+
+
+def misfit(entry: DatasetEntry, stage: str) -> str:
+    """Why a set does not suit a stage; an empty text where it does."""
+    from engine.datasets import fits
+
+    return fits(entry, stage) or ""
+
+
+def known_models() -> list[KnownModel]:
+    """The demo, local folders, the hub cache, ids typed before."""
+    from engine import models
+
+    found = []
+    for entry in models.known_models():
+        parameters = None
+        if entry.source == "demo":
+            parameters = models.demo_card().parameters
+        elif entry.path is not None:
+            try:
+                parameters = models.read_card(entry.path).parameters
+            except BadInput:
+                parameters = None
+        found.append(KnownModel(entry.id, entry.name, entry.source, parameters, entry.ready))
+    return found
+
+
+def model_card(name: str) -> ModelCard:
+    """The card of a model that is on disk, or of the demo before it is fetched. Raises BadInput."""
+    from engine import models
+
+    if name == "demo" and not models.demo_ready():
+        return models.demo_card()
+    folder = models.resolve(name)
+    return models.read_card(folder.path, folder.name)
+
+
+def remember_model(name: str) -> None:
+    """Keep a typed id or folder for the model list."""
+    from engine.models.locate import remember
+
+    remember(name)
+
+
+def demo_ready() -> bool:
+    from engine import models
+
+    return models.demo_ready()
+
+
+def forecast(card: ModelCard, config: RunConfig) -> Forecast:
+    """Memory that a run would take, by arithmetic."""
+    from engine import models
+
+    return models.forecast(card, config, None)
+
+
+def precision_name(config: RunConfig) -> str:
+    """The precision that a run would use on this machine, in a word: bf16, fp16, fp32."""
+    from engine.models.device import expected_device
+    from engine.models.precision import expected_precision
+
+    machine = _machine()
+    return expected_precision(config, machine, expected_device(config, machine)).name
+
+
+def data_facts(entries: Sequence[DatasetEntry], config: RunConfig) -> DataFacts:
+    """Rows by the registry's counts: `max_samples` and `val_size` taken into account.
+
+    Rows that turn out unusable are only known once they are read; the run says so then.
+    """
+    rows = {entry.name: entry.rows for entry in entries}
+    missing = tuple(name for name in config.datasets if rows.get(name) is None)
+    most = config.max_samples
+    counts = [rows[name] or 0 for name in config.datasets if rows.get(name) is not None]
+    total = sum(min(count, most) if most else count for count in counts)
+    held = 0
+    if config.val_size >= 1:
+        held = min(int(config.val_size), total)
+    elif config.val_size > 0:
+        held = max(1, round(total * config.val_size)) if total else 0
+    return DataFacts(total - held, held, missing)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> Machine:
+    from engine.telemetry import read_machine
+
+    return read_machine()
+
+
+# The screen looks at rows of one set with one model at a time.
+@lru_cache(maxsize=2)
+def _open(folder: str | None, name: str, filled: tuple[str | None, str | None]) -> RowIndex:
+    from engine.datasets import Fill, open_rows
+
+    return open_rows(name, folder, Fill(*filled))
+
+
+@lru_cache(maxsize=2)
+def _encoder(folder: Path, config: RunConfig) -> Encoder:
+    from engine.datasets import Encoder
+
+    return Encoder(folder, config)
+
+
+def _rows_of(name: str, config: RunConfig) -> RowIndex:
+    return _open(config.dataset_dir, name, (config.identity_name, config.identity_author))
+
+
+def row_view(name: str, index: int, config: RunConfig) -> RowView:
+    """Row `index` of a set as the file holds it, as a conversation, and as tokens.
+
+    The tokens are those that would be trained on: the same encoder makes them. Raises BadInput
+    where the set can't be read.
+    """
+    rows = _rows_of(name, config)
+    total = len(rows)
+    if total == 0:
+        return RowView(name, 0, 0, {}, None, (), "The set holds no row.")
+    index = max(0, min(index, total - 1))
+    try:
+        raw = rows.raw(index)
+    except BadInput as error:
+        return RowView(name, index, total, {}, None, (), str(error.problem))
+    example = rows.example(index)
+    if not hasattr(example, "kind"):
+        return RowView(name, index, total, raw, None, (), example.reason)
+    pieces, problem = _pieces(example, config)
+    return RowView(name, index, total, raw, example, pieces, problem)
+
+
+def _pieces(example: Example, config: RunConfig) -> tuple[tuple[TokenPiece, ...], str]:
+    from engine import models
+
+    name = config.model_name_or_path or ""
+    if name == "demo" and not models.demo_ready():
+        return (), "The tokens are shown once the demo model has been fetched (the first run does)."
+    try:
+        encoder = _encoder(models.resolve(name).path, config)
+        return tuple(encoder.pieces(example)), ""
+    except BadInput as error:
+        return (), str(error.problem)
+
+
+def find_row(name: str, text: str, after: int, config: RunConfig) -> int | None:
+    """The first row behind `after` (from 0, round the end) that holds `text`, any case."""
+    rows = _rows_of(name, config)
+    wanted = text.lower()
+    total = len(rows)
+    for step in range(1, total + 1):
+        index = (after + step) % total
+        try:
+            raw = rows.raw(index)
+        except BadInput:
+            continue
+        if wanted in json.dumps(raw, ensure_ascii=False).lower():
+            return index
+    return None
+
+
+def run_model(run: Path) -> str:
+    """The base model that a run was trained from, as its own files tell; empty where they don't."""
+    try:
+        text = (run / "adapter_config.json").read_text(encoding="utf-8")
+        base = str(json.loads(text).get("base_model_name_or_path") or "")
+    except (OSError, ValueError, AttributeError):
+        base = ""
+    written = _written(run / "training_args.yaml").get("model_name_or_path")
+    return str(written or base)
+
+
+def run_settings(run: Path) -> RunConfig:
+    """The settings that a run was started with. Raises BadInput."""
+    from engine.config import read_file
+
+    path = run / "training_args.yaml"
+    if not path.is_file():
+        raise BadInput(
+            Problem(
+                "This run kept no settings.",
+                where=str(path),
+                hint="Only runs with a training_args.yaml can be repeated.",
+            )
+        )
+    return read_file(path).config
+
+
+def _written(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def seconds_a_step(runs: Sequence[RunSummary], config: RunConfig, model: str) -> float | None:
+    """Seconds a step took in the newest run of the same model, method and batch, on this machine.
+
+    None where no such run was long enough to tell.
+    """
+    from engine.runs.trainer_log import read_trainer_log
+
+    for run in runs:
+        if run.kind != "train" or run.model != model or run.method != config.finetuning_type:
+            continue
+        written = _written(run.path / "training_args.yaml")
+        batch = (written.get("per_device_train_batch_size", 8)) * (
+            written.get("gradient_accumulation_steps", 1)
+        )
+        points = [p for p in read_trainer_log(run.path) if p.elapsed is not None and p.step > 0]
+        if batch == config.effective_batch and points and points[-1].step >= 5:
+            return float(points[-1].elapsed or 0.0) / points[-1].step
+    return None
+
+
+def load_yaml(path: Path) -> tuple[RunConfig, tuple[str, ...]]:
+    """A run description from a file, and the notes on it. Raises BadInput."""
+    from engine.config import read_file
+
+    read = read_file(path)
+    return read.config, read.notes

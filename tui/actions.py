@@ -1,0 +1,332 @@
+"""Every action of the screen, once: keys, bottom line, help and palette all derive from this.
+
+An action belongs to a scope, the class of panes where its key acts. Its id is stable: a person's
+own keys are written against it (`keys.toml` in the configuration folder, `"run.train" = "f5"`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.binding import Binding
+
+from tui.language import marked as _m
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a person can do.
+
+    `keys` are Textual key names, the first one is shown. `label` stands in the bottom line, `help`
+    in the help screen and the palette. `method` names the `action_…` method. `rank` orders the
+    bottom line (0: not shown there). `palette` is False for plain movement.
+    """
+
+    id: str
+    keys: tuple[str, ...]
+    label: str
+    help: str
+    method: str
+    scope: str
+    rank: int = 0
+    palette: bool = True
+
+
+def _action(
+    id: str,
+    keys: str,
+    label: str,
+    help: str,
+    method: str = "",
+    rank: int = 0,
+    palette: bool = True,
+) -> Action:
+    scope = id.split(".", 1)[0]
+    return Action(
+        id=id,
+        keys=tuple(keys.split()),
+        label=label,
+        help=help,
+        method=method or id.replace(".", "_"),
+        scope=scope,
+        rank=rank,
+        palette=palette,
+    )
+
+
+ACTIONS: tuple[Action, ...] = (
+    # The whole screen.
+    _action("app.train", "t", _m("train"), _m("Train with what the left side says"), "train", 30),
+    _action("app.stop", "s", _m("stop"), _m("Stop the job; a checkpoint is saved"), "stop_job"),
+    _action("app.pause", "space", _m("pause"), _m("Pause the job, or go on"), "pause_job"),
+    _action("app.model", "1", _m("1-4 panes"), _m("Go to Model"), "rail('model')", 50),
+    _action("app.data", "2", _m("data"), _m("Go to Data"), "rail('data')"),
+    _action("app.settings", "3", _m("settings"), _m("Go to Settings"), "rail('settings')"),
+    _action("app.runs", "4", _m("runs"), _m("Go to Runs"), "rail('runs')"),
+    _action("app.monitor", "m", _m("monitor"), _m("Watch the training"), "view('train')", 53),
+    _action("app.chat", "c", _m("chat"), _m("Talk to a model"), "view('chat')", 51),
+    _action(
+        "app.evaluate", "e", _m("evaluate"), _m("Score a model on data"), "view('evaluate')", 54
+    ),
+    _action("app.export", "x", _m("export"), _m("Export a model"), "view('export')", 52),
+    _action("app.back", "escape", _m("back"), _m("Step out one level"), "back", 60, False),
+    _action("app.next", "tab", _m("next pane"), _m("Next pane"), "next_pane", 0, False),
+    _action(
+        "app.previous",
+        "shift+tab",
+        _m("previous pane"),
+        _m("Previous pane"),
+        "previous_pane",
+        0,
+        False,
+    ),
+    _action("app.help", "question_mark", _m("keys"), _m("Keys of this pane"), "help"),
+    _action("app.palette", "colon ctrl+p", _m("commands"), _m("Every command by name"), "palette"),
+    _action(
+        "app.language",
+        "f2",
+        _m("language"),
+        _m("Switch the language (English, 简体中文)"),
+        "switch_language",
+    ),
+    _action("app.theme", "f3", _m("theme"), _m("Switch the colour theme"), "switch_theme"),
+    _action("app.card", "f4", _m("details"), _m("Details of the last failure"), "failure_details"),
+    _action("app.log", "f5", _m("log"), _m("Read the log of the run"), "read_log"),
+    _action("app.repaint", "ctrl+l", _m("redraw"), _m("Draw the whole screen again"), "repaint"),
+    _action(
+        "app.suspend",
+        "ctrl+z",
+        _m("suspend"),
+        _m("Put the program to sleep (fg wakes it)"),
+        "suspend",
+    ),
+    _action("app.quit", "q", _m("quit"), _m("Leave; with a run going it asks first"), "leave"),
+    _action(
+        "app.interrupt",
+        "ctrl+c",
+        _m("leave"),
+        _m("Leave; with a run going it asks first"),
+        "leave",
+        0,
+        False,
+    ),
+    # The training monitor.
+    _action(
+        "train.zoom", "z", _m("zoom"), _m("Look closer at the last part of the curve"), "zoom", 3
+    ),
+    _action("train.log_axis", "y", _m("log axis"), _m("Logarithmic loss axis"), "log_axis", 4),
+    # Model.
+    _action(
+        "model.choose",
+        "enter",
+        _m("use this model"),
+        _m("Use this model for the next run"),
+        "choose",
+        1,
+        False,
+    ),
+    _action(
+        "model.type",
+        "slash o",
+        _m("type an id or folder"),
+        _m("Type a hub id or the path of a folder"),
+        "type_model",
+        2,
+    ),
+    _action(
+        "model.step_in",
+        "right",
+        _m("read the card"),
+        _m("Read the model's card"),
+        "step_in",
+        3,
+        False,
+    ),
+    # Data list and row browser.
+    _action(
+        "data.toggle",
+        "space",
+        _m("use this set"),
+        _m("Use this set, or leave it out"),
+        "toggle_set",
+        1,
+    ),
+    _action(
+        "data.step_in",
+        "enter right",
+        _m("look at rows"),
+        _m("Look at its rows"),
+        "step_in",
+        2,
+        False,
+    ),
+    _action("data.folder", "d", _m("folder"), _m("Another dataset folder"), "folder", 3),
+    _action("rows.next", "down j", _m("row"), _m("Next row"), "next_row", 1, False),
+    _action("rows.previous", "up k", "", _m("Previous row"), "previous_row", 0, False),
+    _action("rows.go", "g", _m("go to"), _m("Go to a row by its number"), "go_to_row", 2),
+    _action(
+        "rows.search", "slash", _m("search"), _m("Find a row that holds a text"), "search_rows", 3
+    ),
+    _action(
+        "rows.again", "n", _m("next match"), _m("Next row that holds the text"), "search_again", 4
+    ),
+    _action("rows.view", "v", _m("view"), _m("Conversation, tokens, raw fields"), "next_view", 5),
+    _action(
+        "rows.toggle",
+        "space",
+        _m("use this set"),
+        _m("Use this set, or leave it out"),
+        "toggle_set",
+        6,
+    ),
+    # Settings form.
+    _action("form.edit", "enter", _m("edit"), _m("Edit the value"), "edit", 2, False),
+    _action("form.lower", "left", _m("choose"), _m("Previous choice"), "previous_choice", 3, False),
+    _action("form.higher", "right", "", _m("Next choice"), "next_choice", 0, False),
+    _action("form.flip", "space", "", _m("Switch on or off"), "flip", 0, False),
+    _action("form.default", "d", _m("default"), _m("Back to the default"), "default", 4),
+    _action("form.undo", "u", _m("undo"), _m("Undo the last change"), "undo", 5),
+    _action(
+        "form.filter",
+        "slash",
+        _m("filter"),
+        _m("Show the settings whose name holds a text"),
+        "filter",
+        6,
+    ),
+    _action("form.level", "a", _m("all"), _m("Basic settings, or all of them"), "level", 7),
+    _action("form.preset", "p", _m("preset"), _m("Choose a preset"), "preset", 8),
+    _action(
+        "form.save", "w", _m("save YAML"), _m("Write the settings to a YAML file"), "save_yaml", 9
+    ),
+    _action(
+        "form.load", "l", _m("load YAML"), _m("Read settings from a YAML file"), "load_yaml", 10
+    ),
+    # Runs.
+    _action("runs.open", "enter right", _m("open"), _m("Look at its curves"), "step_in", 1, False),
+    _action(
+        "runs.resume", "r", _m("resume"), _m("Go on from a checkpoint of choice"), "resume_run", 2
+    ),
+    _action(
+        "runs.again",
+        "a",
+        _m("its settings"),
+        _m("Take its settings into the form"),
+        "take_settings",
+        3,
+    ),
+    _action("runs.chat", "c", _m("chat"), _m("Talk to this run's model"), "chat_run", 4),
+    # Chat.
+    _action("chat.write", "i slash enter", _m("write"), _m("Write a message"), "write", 1),
+    _action("chat.stop", "s", _m("stop"), _m("Stop the answer"), "stop_answer", 2),
+    _action(
+        "chat.again", "r", _m("regenerate"), _m("Answer the last message again"), "regenerate", 3
+    ),
+    _action("chat.model", "o", _m("model"), _m("Talk to another model or checkpoint"), "pick", 4),
+    _action(
+        "chat.sampling",
+        "p",
+        _m("sampling"),
+        _m("Temperature, length and system prompt"),
+        "sampling",
+        5,
+    ),
+    _action("chat.new", "n", _m("new"), _m("Start a new conversation"), "new", 6),
+    # Evaluate and export.
+    _action("evaluate.start", "g", _m("start"), _m("Start the evaluation"), "start", 1),
+    _action(
+        "evaluate.model", "o", _m("model"), _m("Evaluate another model or checkpoint"), "pick", 2
+    ),
+    _action("evaluate.sort", "v", _m("sort"), _m("Sort rows by score, or as they came"), "sort", 3),
+    _action("export.start", "g", _m("start"), _m("Start the export"), "start", 1),
+    _action("export.model", "o", _m("model"), _m("Export another run or checkpoint"), "pick", 2),
+)
+
+BY_ID = {action.id: action for action in ACTIONS}
+
+
+def in_scope(scope: str) -> list[Action]:
+    return [action for action in ACTIONS if action.scope == scope]
+
+
+def bindings(scope: str) -> list[Binding]:
+    """Textual's bindings for a scope; their ids let `set_keymap` move them."""
+    return [
+        Binding(
+            ",".join(action.keys),
+            action.method,
+            action.label,
+            id=action.id,
+            show=False,
+        )
+        for action in in_scope(scope)
+    ]
+
+
+_KEY_SIGNS = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "escape": "Esc",
+    "enter": "Enter",
+    "space": "space",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "tab": "Tab",
+    "shift+tab": "Shift+Tab",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+}
+
+
+def key_sign(key: str) -> str:
+    """How a key is written for a person: `?`, `Esc`, `Ctrl+P`."""
+    if key in _KEY_SIGNS:
+        return _KEY_SIGNS[key]
+    if key.startswith("ctrl+"):
+        return "Ctrl+" + key[5:].upper()
+    return key.upper() if len(key) > 1 and key[0] == "f" and key[1:].isdigit() else key
+
+
+class Keys:
+    """The keys in force: the defaults, with a person's `keys.toml` over them."""
+
+    def __init__(self, own: dict[str, str] | None = None) -> None:
+        self.own = own or {}
+
+    def of(self, action: Action) -> tuple[str, ...]:
+        own = self.own.get(action.id)
+        return tuple(own.replace(",", " ").split()) if own else action.keys
+
+    def sign(self, action_id: str) -> str:
+        """The first key of an action, as written for a person."""
+        return key_sign(self.of(BY_ID[action_id])[0])
+
+
+def read_keys(path: Path) -> tuple[Keys, str | None]:
+    """The person's own keys, and a sentence where the file can't be used (the rest then holds)."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Keys(), None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Keys(), f"{path}: the keys can't be read ({error}); the usual ones are in force."
+    own = {name: str(key) for name, key in table.items() if name in BY_ID}
+    strangers = sorted(set(table) - set(own))
+    if strangers:
+        return Keys(own), f"{path}: there is no action named {', '.join(strangers)}."
+    return Keys(own), None
+
+
+def line(scopes: Iterable[str], keys: Keys) -> list[tuple[str, str]]:
+    """(key, label) pairs for the bottom line: the focused pane's first, then the screen's."""
+    pairs: list[tuple[str, str]] = []
+    for scope in scopes:
+        ranked = sorted((a for a in in_scope(scope) if a.rank), key=lambda action: action.rank)
+        pairs += [(key_sign(keys.of(action)[0]), action.label) for action in ranked if action.label]
+    return pairs

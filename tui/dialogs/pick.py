@@ -1,0 +1,143 @@
+"""A list to pick from, narrowed by typing: commands, checkpoints, models, presets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from tui.language import _
+from tui.widgets.frame import Drawn, Line, cut_line
+from tui.widgets.list_view import ListPanel, ListRow
+from tui.widgets.text_safe import visible, wrap_cells
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
+
+
+class Detail(Drawn):
+    """What the highlighted row is, in up to three lines."""
+
+    DEFAULT_CSS = "Detail { height: 3; width: 1fr; }"
+    text = ""
+
+    def draw_line(self, y: int, width: int, height: int) -> Line:
+        lines = wrap_cells(visible(self.text), max(1, width - 2)) if self.text else []
+        return cut_line([(" " + lines[y], "dim")], width) if y < len(lines) else ()
+
+
+class Pick(ModalScreen[str | None]):
+    """The result is the key of the row chosen, or None. Typing narrows the list; `details` maps a
+    row's key to what is said of it below the list."""
+
+    DEFAULT_CSS = """
+    Pick { align: center middle; background: transparent; }
+    Pick > Vertical { width: 84; max-width: 100%; height: auto; max-height: 100%; }
+    Pick Input {
+        height: 1; border: none; padding: 0 1; background: ansi_default; width: 1fr;
+    }
+    Pick ListPanel { height: 10; }
+    """
+    BINDINGS: ClassVar = [
+        Binding("escape", "leave", "close", show=False),
+        Binding("down", "move(1)", "down", show=False, priority=True),
+        Binding("up", "move(-1)", "up", show=False, priority=True),
+        Binding("pagedown", "page(1)", "page down", show=False, priority=True),
+        Binding("pageup", "page(-1)", "page up", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        rows: Sequence[ListRow],
+        *,
+        details: dict[str, str] | None = None,
+        selected: str = "",
+        empty: str = "",
+    ) -> None:
+        super().__init__()
+        self._pick_title = title
+        self._all = tuple(rows)
+        self._details = details or {}
+        self._selected = selected
+        self._empty = empty
+
+    def compose(self) -> ComposeResult:
+        from textual.widgets import Input
+
+        with Vertical():
+            panel = ListPanel(self._pick_title, empty=self._empty or _("Nothing matches."))
+            panel.can_focus = False
+            panel.active = True
+            panel.cursor_always = True
+            yield panel
+            if self._details:
+                yield Detail()
+            yield Input(placeholder=_("type to narrow the list"), compact=True)
+
+    def on_mount(self) -> None:
+        panel = self.query_one(ListPanel)
+        panel.styles.height = max(4, min(len(self._all) + 2, self.app.size.height - 6))
+        panel.set_rows(self._all)
+        panel.select(self._selected)
+        self._say()
+        self.query_one("Input").focus()
+
+    def _say(self) -> None:
+        if not self._details:
+            return
+        row = self.query_one(ListPanel).cursor_row
+        detail = self.query_one(Detail)
+        detail.text = self._details.get(row.key, "") if row else ""
+        detail.picture_changed()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        words = event.value.lower().split()
+        panel = self.query_one(ListPanel)
+        panel.set_rows(
+            row
+            for row in self._all
+            if all(
+                word in f"{row.text} {' '.join(row.figures)} {row.key}".lower() for word in words
+            )
+        )
+        self._say()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._take()
+
+    def on_list_panel_chosen(self, event: ListPanel.Chosen) -> None:
+        event.stop()
+        self._take()
+
+    def on_list_panel_highlighted(self, event: ListPanel.Highlighted) -> None:
+        event.stop()
+        self._say()
+
+    def _take(self) -> None:
+        row = self.query_one(ListPanel).cursor_row
+        if row is not None and not row.dim:
+            self.dismiss(row.key)
+
+    def action_move(self, by: int) -> None:
+        self.query_one(ListPanel).action_move(by)
+
+    def action_page(self, by: int) -> None:
+        self.query_one(ListPanel).action_page(by)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is self:
+            self.dismiss(None)
+
+
+def _searchable(row: ListRow) -> str:
+    return f"{row.text} {' '.join(row.figures)} {row.key}".lower()

@@ -1,0 +1,31 @@
+"""A question with a few answers, each on a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tui.dialogs.card import Card
+from tui.widgets.frame import Line
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One way to answer: the key, and what it does in a few words."""
+
+    key: str
+    text: str
+
+
+class Question(Card):
+    """Asks once. The result is the key of the answer; Esc, an empty text, means nothing changes."""
+
+    def __init__(
+        self,
+        title: str,
+        lines: Sequence[Line | str],
+        answers: Sequence[Answer],
+        *,
+        role: str = "accent",
+    ) -> None:
+        super().__init__(title, lines, {answer.key: answer.text for answer in answers}, role=role)

@@ -1,0 +1,296 @@
+"""What a person asks of the engine: train, stop, pause, resume, leave. And how its ends are told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from engine.config import with_value
+from engine.events import Event, JobFailed, JobFinished, StateChanged
+from engine.problem import BadInput, BadSettings, Problem
+from tui.dialogs import Answer, Card, Pick, Question
+from tui.language import _
+from tui.widgets.list_view import ListRow
+from tui.widgets.numbers import loss, size, thousands
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.worker import Engine
+    from tui.live import LiveRun
+    from tui.studio import Studio
+
+LEAVE_SECONDS = 120.0
+
+
+class JobActions:
+    """Mixed into the app; everything here is a binding's action or a reaction to an event."""
+
+    studio: Studio
+    engine: Engine
+
+    # Train
+
+    def action_train(self) -> None:
+        self.run_worker(self._train(), exclusive=False)
+
+    async def _train(self) -> None:
+        current = self.studio.current
+        if current is not None and current.kind != "chat":
+            title = _("Something is running already")
+            words = [f"{current.run}: {_('it holds the device until it ends.')}"]
+            choice = await self.push_screen_wait(
+                Question(title, words, [Answer("t", _("train after it"))])
+            )
+            if choice != "t":
+                return
+        await self.start_training(self.studio.config)
+
+    async def start_training(self, config: RunConfig) -> None:
+        """Submit a run and show the monitor; what is wrong with the settings is told at once."""
+        try:
+            self.studio.train(with_value(config, "do_train", True))
+        except BadSettings as error:
+            self.tell(error.problems[0], len(error.problems))
+            return
+        except BadInput as error:
+            self.tell(error.problem)
+            return
+        self.studio.save_form()
+        await self.open_view("train")
+
+    # Stop, pause
+
+    def action_stop_job(self) -> None:
+        self.run_worker(self._stop(), exclusive=False)
+
+    async def _stop(self) -> None:
+        live = self.studio.current
+        if live is None:
+            self.notify(_("Nothing is running."))
+            return
+        if live.run not in self.studio.stopping:
+            self.studio.stopping.add(live.run)
+            self.engine.stop(live.run)
+            if live.kind == "train":
+                self.notify(_("Stopping: the last whole step is saved. s again leaves at once."))
+            return
+        answer = await self.push_screen_wait(
+            Question(
+                _("Leave without saving?"),
+                [_("The steps since the last checkpoint would be lost.")],
+                [Answer("s", _("stop without saving"))],
+                role="warning",
+            )
+        )
+        if answer == "s":
+            self.engine.stop(live.run, save=False)
+
+    def action_pause_job(self) -> None:
+        live = self.studio.current
+        if live is None or live.kind == "chat":
+            self.notify(_("Nothing is running."))
+        elif live.state == "paused":
+            self.engine.go_on(live.run)
+        else:
+            self.engine.pause(live.run)
+            self.notify(_("Pausing after this micro-batch; space goes on."))
+
+    # Runs
+
+    async def action_resume_run(self) -> None:
+        self.run_worker(self._resume(), exclusive=False)
+
+    async def _resume(self) -> None:
+        from engine.runs.checkpoints import list_checkpoints
+        from engine.worker.questions import run_settings
+
+        run = self.studio.run_at(self.rail.runs.cursor_row)
+        if run is None:
+            return
+        points = [point for point in list_checkpoints(run.path) if point.complete]
+        if not points:
+            self.tell(
+                Problem(
+                    _("This run has no complete checkpoint to go on from."),
+                    where=str(run.path),
+                    hint=_("Press a to take its settings, then t to train anew."),
+                )
+            )
+            return
+        rows = [
+            ListRow(
+                str(point.path),
+                f"{_('step')} {thousands(point.step)}",
+                (loss(point.loss), size(point.size)),
+            )
+            for point in reversed(points)
+        ]
+        title = f"{_('Resume')} {run.name} {_('from')}"
+        picked = await self.push_screen_wait(Pick(title, rows))
+        if picked is None:
+            return
+        try:
+            config = run_settings(run.path)
+            config = with_value(config, "output_dir", str(run.path))
+            config = with_value(config, "resume_from_checkpoint", picked)
+        except BadInput as error:
+            self.tell(error.problem)
+            return
+        await self.start_training(config)
+
+    def action_take_settings(self) -> None:
+        from engine.worker.questions import run_settings
+
+        run = self.studio.run_at(self.rail.runs.cursor_row)
+        if run is None:
+            return
+        try:
+            config = run_settings(run.path)
+            for name in ("output_dir", "resume_from_checkpoint"):
+                config = with_value(config, name, None)
+        except BadInput as error:
+            self.tell(error.problem)
+            return
+        self.studio.replace(config)
+        self.action_form_changed()
+        self.notify(f"{_('The form holds the settings of')} {run.name}.")
+
+    async def action_chat_run(self) -> None:
+        run = self.studio.run_at(self.rail.runs.cursor_row)
+        if run is None:
+            return
+        found = self.studio.sources_of(run)
+        if not found:
+            self.tell(Problem(_("This run holds no model yet."), where=str(run.path)))
+            return
+        await self.open_view("chat")
+        self.views["chat"].talk_to(found[0])
+
+    # What the engine said
+
+    def react(self, heard: list[Event]) -> None:
+        """Cards for failures, a refreshed list of runs at every start and end."""
+        for event in heard:
+            live = self.studio.jobs.get(event.run)
+            if isinstance(event, JobFailed):
+                self.show_failure(event)
+            elif isinstance(event, JobFinished) and live is not None:
+                self._told_end(live, event)
+            if isinstance(event, StateChanged) and (live is None or live.kind == "train"):
+                self.studio.read_runs()
+
+    def _told_end(self, live: LiveRun, event: JobFinished) -> None:
+        place = event.result.get("output_dir") or event.result.get("folder") or ""
+        if live.kind == "train" and place:
+            self.notify(f"{_('Trained')}: {place}  ·  c {_('chat')}  e {_('evaluate')}")
+
+    def show_failure(self, event: JobFailed) -> None:
+        """The card over the view: what, where, what to try, and the keys."""
+        self.studio.failure = event
+        keys = {}
+        if event.details:
+            keys["d"] = _("details")
+        keys["l"] = _("log")
+        live = self.studio.jobs.get(event.run)
+        if live is not None and live.kind == "train":
+            keys["r"] = _("try again")
+        lines: list[Any] = [event.what]
+        if event.where:
+            lines += [[], [(event.where, "dim")]]
+        if event.hint:
+            lines += [[], [(event.hint, "text")]]
+
+        def chosen(key: str | None) -> None:
+            if key == "d":
+                self.action_failure_details()
+            elif key == "l":
+                self.action_read_log()
+            elif key == "r":
+                self.action_train()
+
+        self.push_screen(Card(f"✗ {event.run} {_('failed')}", lines, keys, role="error"), chosen)
+
+    def action_failure_details(self) -> None:
+        event = self.studio.failure
+        if event is None:
+            self.notify(_("Nothing has failed."))
+            return
+        lines = event.details.splitlines() or [_("There are no details.")]
+        self.push_screen(Card(_("Details"), lines[-(self.size.height - 8) :], wide=True))
+
+    def action_read_log(self) -> None:
+        """The library log of the run: what never reached the terminal."""
+        from engine.paths import program_log
+
+        live = self.studio.live
+        path = program_log()
+        run = self.studio.folder_of(live.run) if live is not None else None
+        if run is not None and (run / "library.log").is_file():
+            path = run / "library.log"
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        lines = text.splitlines()[-(self.size.height - 10) :] or [_("The log is empty.")]
+        self.push_screen(Card(str(path), lines, wide=True))
+
+    def tell(self, problem: Problem, count: int = 1) -> None:
+        """A card for bad input: one sentence, where, what to do."""
+        lines: list[Any] = [problem.what]
+        if problem.where:
+            lines += [[], [(problem.where, "dim")]]
+        if problem.hint:
+            lines += [[], problem.hint]
+        if count > 1:
+            lines += [[], [(f"{count - 1} {_('more faults stand in the form.')}", "dim")]]
+
+        def closed(_key: str | None) -> None:
+            if problem.setting:
+                self.run_worker(self.go_to_setting(problem.setting), exclusive=False)
+
+        self.push_screen(Card(_("This can't be run yet"), lines, role="error"), closed)
+
+    # Leaving
+
+    def action_leave(self) -> None:
+        self.run_worker(self._leave(), exclusive=False)
+
+    async def _leave(self) -> None:
+        live = self.studio.current
+        if live is not None and live.kind != "chat" and not live.ended:
+            answer = await self.push_screen_wait(
+                Question(
+                    _("A job is running"),
+                    [f"{live.run}: {_('stop it, save a checkpoint, and leave?')}"],
+                    [Answer("q", _("stop, save and leave"))],
+                    role="warning",
+                )
+            )
+            if answer != "q":
+                return
+            self.notify(_("Saving before leaving …"), timeout=LEAVE_SECONDS)
+        self.studio.save_form()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, lambda: self.engine.shutdown(True, LEAVE_SECONDS))
+        self.exit(0)
+
+    def action_suspend(self) -> None:
+        """Ctrl+Z stops the whole process, training too: say so first."""
+        live = self.studio.current
+        if live is None:
+            self.action_suspend_process()
+            return
+
+        def answered(key: str | None) -> None:
+            if key == "z":
+                self.action_suspend_process()
+
+        self.push_screen(
+            Question(
+                _("Put the program to sleep?"),
+                [_("The training sleeps too, until fg wakes it.")],
+                [Answer("z", _("sleep"))],
+                role="warning",
+            ),
+            answered,
+        )

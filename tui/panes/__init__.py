@@ -1,0 +1,1 @@
+"""The panes: the rail's four panels on the left, and the views on the right."""

@@ -1,0 +1,306 @@
+"""The chat: talk to the base or to any checkpoint of any run; the answer grows as it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.widget import Widget
+
+from engine.config import RunConfig, with_value
+from engine.events import AnswerEnded, AnswerPiece
+from engine.problem import BadInput
+from tui.actions import bindings
+from tui.dialogs import Pick
+from tui.language import _
+from tui.panes.sampling import Sampling
+from tui.panes.view import View
+from tui.studio import Source
+from tui.widgets.frame import Framed, Line, LinesPanel
+from tui.widgets.list_view import ListRow
+from tui.widgets.text_safe import visible, wrap_cells
+
+if TYPE_CHECKING:
+    from textual.widgets import TextArea
+
+    from tui.studio import Studio
+
+CURSOR = "▍"
+
+
+@dataclass
+class Turn:
+    """One turn of the transcript; `note` says how long an answer took, `open` that it still grows."""
+
+    role: str
+    text: str
+    note: str = ""
+    open: bool = False
+
+
+class Transcript(LinesPanel):
+    """What was said, the newest at the bottom."""
+
+    scope = "chat"
+    BINDINGS: ClassVar = bindings("chat")
+
+    def _view(self) -> ChatView:
+        node = self.parent
+        while not isinstance(node, ChatView):
+            node = node.parent if node is not None else None
+            if node is None:
+                raise LookupError("a transcript stands in a chat")
+        return node
+
+    def action_write(self) -> None:
+        self._view().write()
+
+    def action_stop_answer(self) -> None:
+        self._view().stop_answer()
+
+    def action_regenerate(self) -> None:
+        self._view().regenerate()
+
+    def action_pick(self) -> None:
+        self._view().pick_source()
+
+    def action_sampling(self) -> None:
+        self._view().open_sampling()
+
+    def action_new(self) -> None:
+        self._view().start_anew()
+
+
+class MessageBox(Framed, can_focus=False):
+    """The frame round the line that is typed."""
+
+    scope = "message"
+    DEFAULT_CSS = """
+    MessageBox { height: 5; layout: vertical; }
+    MessageBox > TextArea {
+        position: absolute; offset: 4 1; width: 1fr; height: 3; margin: 0 5 0 0; border: none;
+        padding: 0; background: ansi_default;
+    }
+    MessageBox.narrow { height: 3; }
+    MessageBox.narrow > TextArea { height: 1; }
+    """
+
+    def content_line(self, y: int, width: int) -> Line:
+        return [(" >", "accent")] if y == 0 else ()
+
+
+class ChatView(View):
+    """A conversation with `source`."""
+
+    DEFAULT_CSS = "ChatView Transcript { height: 1fr; }"
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio, id="view-chat")
+        self.transcript = Transcript("")
+        self.box = MessageBox("")
+        self.source: Source | None = None
+        self.turns: list[Turn] = []
+        self.run = ""
+        self._editor: TextArea | None = None
+        self._size = (0, 0)
+
+    def compose(self) -> ComposeResult:
+        yield self.transcript
+        with self.box:
+            yield self._made_editor()
+
+    def _made_editor(self) -> TextArea:
+        from tui.panes.message_line import MessageLine
+
+        self._editor = MessageLine()
+        return self._editor
+
+    def entry(self) -> Widget:
+        if self._editor is not None and not self.answering:
+            return self._editor
+        return self.transcript
+
+    def fit(self, narrow: bool, wide: bool) -> None:
+        self.box.set_class(narrow, "narrow")
+
+    @property
+    def answering(self) -> bool:
+        return bool(self.turns) and self.turns[-1].open
+
+    # Which model
+
+    def talk_to(self, source: Source) -> None:
+        """Another model; the conversation so far stays, as the question is often the same."""
+        self.source = source
+        self.show()
+
+    def _source(self) -> Source:
+        """The chosen model: at first the newest run's result, else the base."""
+        if self.source is None:
+            found = self.studio.sources()
+            self.source = found[1] if len(found) > 1 else found[0]
+        return self.source
+
+    def pick_source(self) -> None:
+        found = self.studio.sources()
+        rows = [ListRow(str(number), source.label) for number, source in enumerate(found)]
+
+        def chosen(key: str | None) -> None:
+            if key is not None:
+                self.talk_to(found[int(key)])
+
+        self.app.push_screen(Pick(_("Talk to"), rows), chosen)
+
+    # Drawing
+
+    def show(self) -> None:
+        self._take_pieces()
+        config = self.studio.config
+        source = self._source()
+        how = (
+            _("greedy") if not config.do_sample else f"T {config.temperature:g} p {config.top_p:g}"
+        )
+        self.transcript.set_title(f"{_('Chat with')}  {source.label}")
+        self.transcript.set_figure(f"{how} · {config.max_new_tokens} {_('tokens')}")
+        lines = self._lines(source)
+        following = self.transcript.at_end
+        self.transcript.set_lines(lines)
+        if following:
+            self.transcript.to_end()
+
+    def _lines(self, source: Source) -> list[Line]:
+        width = max(20, self.transcript.content_width - 4)
+        if not self.turns:
+            return [
+                [],
+                [(_("Write a message and press Enter."), "dim")],
+                [(f"o {_('another model')}   p {_('sampling and system prompt')}   "
+                  f"n {_('a new conversation')}", "dim")],
+            ]  # fmt: skip
+        lines: list[Line] = []
+        if self.studio.remembered.chat_system:
+            lines += [[(_("system"), "system")]]
+            for part in wrap_cells(visible(self.studio.remembered.chat_system), width - 2):
+                lines.append([("  " + part, "dim")])
+            lines.append([])
+        for turn in self.turns:
+            name = _("you") if turn.role == "user" else source.label.split("/")[0]
+            lines.append([(name, turn.role)])
+            text = visible(turn.text, keep_newlines=True) + (CURSOR if turn.open else "")
+            lines += [[("  " + part, "text")] for part in wrap_cells(text, width - 2)]
+            if turn.note:
+                lines += [[], [("  " + turn.note, "dim")]]
+            lines.append([])
+        return lines
+
+    def _take_pieces(self) -> None:
+        pieces = self.studio.pieces
+        while pieces:
+            event = pieces.popleft()
+            if event.run != self.run or not self.answering:
+                continue
+            turn = self.turns[-1]
+            if isinstance(event, AnswerPiece):
+                turn.text += event.text
+            elif isinstance(event, AnswerEnded):
+                turn.text = event.text
+                turn.open = False
+                turn.note = _note(event)
+                self.studio.answering = False
+        live = self.studio.jobs.get(self.run)
+        if live is not None and live.ended and self.answering:
+            # Failed or stopped before an end was said.
+            self.turns[-1].open = False
+            self.studio.answering = False
+            if not self.turns[-1].text:
+                self.turns.pop()
+
+    # Talking
+
+    def write(self) -> None:
+        if self._editor is not None:
+            self._editor.focus()
+
+    def send(self, text: str) -> bool:
+        """Send what was typed; False where it can't be sent now."""
+        text = text.strip()
+        if not text:
+            return False
+        if self.answering:
+            self.app.notify(_("The answer is still being written; s stops it."))
+            return False
+        current = self.studio.current
+        if current is not None and current.kind != "chat":
+            self.app.notify(_("The run holds the device; the answer comes when it has ended."))
+        self.turns.append(Turn("user", text))
+        self._ask()
+        return True
+
+    def _ask(self) -> None:
+        from engine.worker import ChatJob, ChatMessage
+
+        source = self._source()
+        try:
+            config = self.chat_config(source)
+        except BadInput as error:
+            self.app.tell(error.problem)  # type: ignore[attr-defined]
+            return
+        messages = tuple(ChatMessage(turn.role, turn.text) for turn in self.turns)
+        job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
+        self.turns.append(Turn("assistant", "", open=True))
+        self.studio.answering = True
+        self.run = self.studio.submit(job, "chat").run
+        self.transcript.to_end()
+        self.app.take_in()  # type: ignore[attr-defined]
+
+    def chat_config(self, source: Source) -> RunConfig:
+        config = with_value(self.studio.config, "model_name_or_path", source.model)
+        config = with_value(config, "adapter_name_or_path", source.adapter or None)
+        return with_value(config, "finetuning_type", "lora") if source.adapter else config
+
+    def stop_answer(self) -> None:
+        if self.answering:
+            self.engine_stop()
+        else:
+            self.app.run_action("stop_job")
+
+    def engine_stop(self) -> None:
+        self.studio.engine.stop(self.run)
+
+    def regenerate(self) -> None:
+        if self.answering:
+            return
+        if self.turns and self.turns[-1].role == "assistant":
+            self.turns.pop()
+        if self.turns:
+            self._ask()
+            self.show()
+
+    def start_anew(self) -> None:
+        if self.answering:
+            self.engine_stop()
+        self.turns = []
+        self.show()
+        self.write()
+
+    def open_sampling(self) -> None:
+        def closed(_result: object) -> None:
+            self.studio.save_screen()
+            self.studio.save_form()
+            self.show()
+
+        self.app.push_screen(Sampling(self.studio), closed)
+
+
+def _note(event: AnswerEnded) -> str:
+    speed = event.tokens / event.seconds if event.seconds > 0 else 0.0
+    note = (
+        f"{event.tokens} {_('tokens')} · {speed:.1f} tok/s · "
+        f"{_('first after')} {event.first_token_seconds:.2f} s"
+    )
+    if event.reason == "stopped":
+        note += f" · {_('stopped')}"
+    elif event.reason == "length":
+        note += f" · {_('cut at the token limit')}"
+    return note

@@ -1,0 +1,364 @@
+"""The row browser: one row of a set as a conversation, as tokens, as raw fields."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widget import Widget
+
+from engine.problem import FinetuiError
+from tui.actions import bindings
+from tui.dialogs import AskLine
+from tui.language import _
+from tui.panes.view import View
+from tui.panes.words import row_count
+from tui.widgets.frame import Line, LinesPanel, Span
+from tui.widgets.numbers import size, thousands
+from tui.widgets.text_safe import cells_of, visible, wrap_cells
+
+if TYPE_CHECKING:
+    from engine.worker.questions import DatasetEntry, RowView
+    from tui.studio import Studio
+
+VIEWS = ("conversation", "tokens", "raw")
+_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike"}
+
+
+class RowPanel(LinesPanel):
+    """The row itself. Up and down go to other rows; page keys scroll within a long one."""
+
+    scope = "rows"
+    BINDINGS: ClassVar = bindings("rows")
+
+
+class DataView(View):
+    """Rows of the highlighted set."""
+
+    home = "data"
+    DEFAULT_CSS = """
+    DataView RowPanel { height: 3fr; }
+    DataView #tokens { height: 2fr; }
+    DataView #source { height: 5; }
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio, id="view-data")
+        self.row_panel = RowPanel(_("Rows"))
+        self.token_panel = LinesPanel(_("the same row as tokens"), id="tokens")
+        self.source_panel = LinesPanel(_("source"), id="source")
+        self.token_panel.can_focus = self.source_panel.can_focus = False
+        self.mode = "conversation"
+        self.row: RowView | None = None
+        self._wanted: tuple[str, int] = ("", 0)
+        self._asked: object = None
+        self._places: dict[str, int] = {}
+        self._fault = ""
+        self._found = ""
+        self._narrow = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield self.row_panel
+            yield self.token_panel
+            yield self.source_panel
+
+    def entry(self) -> Widget:
+        return self.row_panel
+
+    def fit(self, narrow: bool, wide: bool) -> None:
+        self._narrow = narrow
+
+    # Which row
+
+    @property
+    def entry_shown(self) -> DatasetEntry | None:
+        row = self.app.rail.data.cursor_row  # type: ignore[attr-defined]
+        name = row.key if row is not None else ""
+        return next((one for one in self.studio.datasets if one.name == name), None)
+
+    def show(self) -> None:
+        self.token_panel.display = self.source_panel.display = not self._narrow
+        entry = self.entry_shown
+        if entry is None:
+            self.row_panel.set_title(_("Rows"))
+            self.row_panel.set_figure("")
+            self.row_panel.set_lines([[], [(_("No set is chosen on the left."), "dim")]])
+            self.token_panel.set_lines([])
+            self.source_panel.set_lines([])
+            return
+        index = self._places.get(entry.name, 0)
+        asked = (entry.name, index, self.studio.config)
+        if asked != self._asked:
+            self._asked = asked
+            self._ask(entry.name, index)
+        self._draw(entry)
+
+    def _ask(self, name: str, index: int) -> None:
+        from engine.worker.questions import row_view
+
+        def answered(future: Future[RowView]) -> None:
+            self.app.call_from_thread_later(self._take, future)  # type: ignore[attr-defined]
+
+        self.studio.ask(answered, row_view, name, index, self.studio.config, key="row")
+
+    def _take(self, future: Future[RowView]) -> None:
+        try:
+            self.row = future.result()
+            self._fault = ""
+        except CancelledError:
+            return
+        except (FinetuiError, OSError) as error:
+            self.row = None
+            self._fault = str(error)
+        entry = self.entry_shown
+        if entry is not None:
+            self._draw(entry)
+
+    # Drawing
+
+    def _draw(self, entry: DatasetEntry) -> None:
+        row = self.row if self.row is not None and self.row.dataset == entry.name else None
+        self._draw_source(entry)
+        figure: list[Span] = []
+        for number, mode in enumerate(VIEWS):
+            figure += [(" · ", "dim")] if number else []
+            figure.append((_(mode), "accent" if mode == self.mode else "dim"))
+        self.row_panel.set_figure(figure)
+        if row is None:
+            self.row_panel.set_title(entry.name)
+            words = self._fault or _("The row is being read …")
+            role = "error" if self._fault else "dim"
+            lines = wrap_cells(words, self._width())
+            self.row_panel.set_lines([[], *([(line, role)] for line in lines)])
+            self.token_panel.set_lines([])
+            return
+        place = f"{_('row')} {thousands(row.index + 1)} {_('of')} {thousands(row.total)}"
+        self.row_panel.set_title(f"{entry.name}   {place}")
+        self.row_panel.set_lines(self._row_lines(row))
+        self.token_panel.set_lines(self._token_lines(row))
+
+    def _width(self) -> int:
+        return max(20, self.row_panel.content_width - 4)
+
+    def _row_lines(self, row: RowView) -> list[Line]:
+        if self.mode == "tokens":
+            return [[], *self._token_lines(row)]
+        if self.mode == "raw":
+            return [[], *self._raw_lines(row)]
+        lines: list[Line] = [[]]
+        if row.problem and row.example is None:
+            faulty = wrap_cells(visible(row.problem), self._width())
+            lines += [[(part, "error")] for part in faulty]
+            return [*lines, [], *self._raw_lines(row)]
+        for speaker, role, text in _turns(row):
+            lines.append([(speaker, role)])
+            for part in wrap_cells(visible(text, keep_newlines=True), self._width() - 2):
+                lines.append([("  " + part, "text")])
+            lines.append([])
+        return lines
+
+    def _raw_lines(self, row: RowView) -> list[Line]:
+        lines: list[Line] = []
+        for key, value in row.raw.items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            lines.append([(visible(str(key)), "accent")])
+            for part in wrap_cells(visible(text, keep_newlines=True), self._width() - 2):
+                lines.append([("  " + part, "text")])
+        return lines
+
+    def _token_lines(self, row: RowView) -> list[Line]:
+        if not row.pieces:
+            return [[(part, "dim")] for part in wrap_cells(row.problem, self._width())]
+        lines = token_lines([(piece.text, piece.part) for piece in row.pieces], self._width())
+        parts = [piece.part for piece in row.pieces]
+        words = (
+            f"{thousands(len(parts))} {_('tokens')}: {parts.count('prompt')} {_('prompt (dim)')}, "
+            f"{parts.count('trained')} {_('trained (accent)')}, "
+            f"{parts.count('cut')} {_('cut off (struck out)')}"
+        )
+        return [[(words, "text")], [], *lines]
+
+    def _draw_source(self, entry: DatasetEntry) -> None:
+        info = entry.info
+        if entry.problem is not None:
+            problem = entry.problem
+            lines: list[Line] = [[(problem.what, "error")], [(problem.where, "dim")]]
+            self.source_panel.set_lines([*lines, [(problem.hint, "text")]])
+            return
+        if info is None:
+            return
+        name = info.path.name if info.path is not None else entry.name
+        first = f"{name} · {entry.kind} · {row_count(entry)} {_('rows')} · {size(entry.size_bytes)}"
+        if entry.shape in ("preference", "text"):
+            first = f"{name} · {entry.kind} · {row_count(entry)} · {size(entry.size_bytes)}"
+        lines = [[(first, "text")]]
+        if self.row is not None and self.row.dataset == entry.name:
+            lines.append([(_("columns"), "dim"), ("  " + "  ".join(self.row.raw), "text")])
+        reason = self.studio.misfit(entry)
+        if reason:
+            lines.append([(f"{_('not for this stage')}: {reason}", "warning")])
+        self.source_panel.set_lines(lines)
+
+    # Walking
+
+    def _go(self, index: int) -> None:
+        entry = self.entry_shown
+        if entry is None:
+            return
+        last = max(0, (entry.rows or 1) - 1)
+        self._places[entry.name] = max(0, min(index, last))
+        self.row_panel.to_top()
+        self.show()
+
+    @property
+    def _index(self) -> int:
+        entry = self.entry_shown
+        return self._places.get(entry.name, 0) if entry is not None else 0
+
+    def action_next_row(self) -> None:
+        self._go(self._index + 1)
+
+    def action_previous_row(self) -> None:
+        self._go(self._index - 1)
+
+    def action_next_view(self) -> None:
+        self.mode = VIEWS[(VIEWS.index(self.mode) + 1) % len(VIEWS)]
+        self.row_panel.to_top()
+        self.show()
+
+    def action_toggle_set(self) -> None:
+        entry = self.entry_shown
+        if entry is not None:
+            self.studio.toggle_dataset(entry.name)
+            self.app.run_action("form_changed")
+
+    def action_go_to_row(self) -> None:
+        entry = self.entry_shown
+        if entry is None:
+            return
+        total = entry.rows or 0
+
+        def check(text: str) -> str:
+            number = text.replace(",", "").strip()
+            if not number.isdigit() or not 1 <= int(number) <= total:
+                return f"{_('Type a number from 1 to')} {thousands(total)}."
+            return ""
+
+        def typed(text: str | None) -> None:
+            if text is not None:
+                self._go(int(text.replace(",", "").strip()) - 1)
+
+        note = f"1 … {thousands(total)}"
+        self.app.push_screen(AskLine(_("Go to row"), "", note, check), typed)
+
+    def action_search_rows(self) -> None:
+        def typed(text: str | None) -> None:
+            if text:
+                self._found = text
+                self.action_search_again()
+
+        self.app.push_screen(AskLine(_("Find a row that holds"), self._found), typed)
+
+    def action_search_again(self) -> None:
+        from engine.worker.questions import find_row
+
+        entry = self.entry_shown
+        if entry is None or not self._found:
+            self.action_search_rows()
+            return
+
+        def answered(future: Future[int | None]) -> None:
+            self.app.call_from_thread_later(self._take_found, future)  # type: ignore[attr-defined]
+
+        args = (entry.name, self._found, self._index, self.studio.config)
+        self.studio.ask(answered, find_row, *args, key="find")
+
+    def _take_found(self, future: Future[int | None]) -> None:
+        try:
+            index = future.result()
+        except CancelledError:
+            return
+        except (FinetuiError, OSError) as error:
+            self.app.notify(str(error), severity="error")
+            return
+        if index is None:
+            self.app.notify(f"{_('No row holds')} “{self._found}”.")
+        else:
+            self._go(index)
+
+
+def _turns(row: RowView) -> list[tuple[str, str, str]]:
+    """(speaker, colour role, text) of every turn of a row."""
+    example = row.example
+    if example is None:
+        return []
+    turns: list[tuple[str, str, str]] = []
+    if example.kind == "text":
+        return [(_("text"), "assistant", example.text)]
+    if example.tools:
+        names = ", ".join(_tool_name(tool) for tool in example.tools)
+        turns.append((_("tools"), "tool", names))
+    if example.system:
+        turns.append((_("system"), "system", example.system))
+    for message in example.messages:
+        calls = [
+            json.dumps(call.get("function", call), ensure_ascii=False)
+            for call in message.tool_calls
+        ]
+        text = "\n".join(part for part in (message.thoughts, message.content, *calls) if part)
+        turns.append((_(message.role), message.role, text))
+    if example.chosen is not None:
+        turns.append((_("chosen"), "ok", example.chosen.content))
+    if example.rejected is not None:
+        turns.append((_("rejected"), "error", example.rejected.content))
+    if example.label is not None:
+        turns.append(
+            (
+                _("label"),
+                "ok" if example.label else "error",
+                _("good") if example.label else _("bad"),
+            )
+        )
+    return turns
+
+
+def _tool_name(tool: object) -> str:
+    if isinstance(tool, dict):
+        inner = tool.get("function", tool)
+        if isinstance(inner, dict):
+            return str(inner.get("name", "?"))
+    return "?"
+
+
+def token_lines(pieces: list[tuple[str, str]], width: int) -> list[Line]:
+    """Tokens laid out in lines of `width` cells, blanks as `·` and line ends as `⏎`, each part in
+    its colour; neighbours of one part share a span."""
+    lines: list[Line] = []
+    line: list[Span] = []
+    used = 0
+    for text, part in pieces:
+        role = _PART_ROLES[part]
+        shown = visible(text.replace("\n", "⏎").replace(" ", "·"))
+        for cell in cells_of(shown):
+            if not cell:
+                continue
+            wide = cell_len(cell)
+            if used + wide > width:
+                lines.append(line)
+                line, used = [], 0
+            if line and line[-1][1] == role:
+                line[-1] = (line[-1][0] + cell, role)
+            else:
+                line.append((cell, role))
+            used += wide
+            if cell == "⏎" and used > width * 3 // 4:
+                lines.append(line)
+                line, used = [], 0
+    if line:
+        lines.append(line)
+    return lines

@@ -1,0 +1,251 @@
+"""Evaluate: loss and accuracy on a set, or an answer to each row beside its reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.widget import Widget
+
+from engine.events import PredictionMade
+from tui.actions import bindings
+from tui.language import _
+from tui.panes.job_form import JobForm, JobView
+from tui.widgets.form_list import FormRow
+from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.list_view import ListPanel, ListRow
+from tui.widgets.numbers import loss, thousands
+from tui.widgets.text_safe import visible, wrap_cells
+
+if TYPE_CHECKING:
+    from tui.studio import Studio
+
+MODES = ("loss", "answers")
+MEASURES = ("bleu-4", "rouge-l", "rouge-1", "rouge-2", "exact_match")
+
+
+class EvaluateForm(JobForm):
+    scope = "evaluate"
+    BINDINGS: ClassVar = [
+        *bindings("evaluate"),
+        ("enter", "edit", ""),
+        ("left", "previous_choice", ""),
+        ("right", "next_choice", ""),
+        ("space", "flip", ""),
+    ]
+
+    def action_sort(self) -> None:
+        view = self.view()
+        assert isinstance(view, EvaluateView)
+        view.next_sort()
+
+
+class AnswerList(ListPanel):
+    scope = "evaluate"
+    BINDINGS: ClassVar = bindings("evaluate")
+
+    def _view(self) -> EvaluateView:
+        node: Any = self.parent
+        while not isinstance(node, EvaluateView):
+            node = node.parent
+        return node
+
+    def action_start(self) -> None:
+        self._view().start()
+
+    def action_pick(self) -> None:
+        self._view().pick_source()
+
+    def action_sort(self) -> None:
+        self._view().next_sort()
+
+
+class EvaluateView(JobView):
+    """Scores the base or a checkpoint on any set; rows appear as they are answered."""
+
+    DEFAULT_CSS = """
+    EvaluateView EvaluateForm { height: 10; }
+    EvaluateView #scores { height: 5; }
+    EvaluateView AnswerList { height: 1fr; }
+    EvaluateView #answer { height: 10; }
+    EvaluateView.narrow EvaluateForm { height: 8; }
+    EvaluateView.narrow #answer { height: 6; }
+    EvaluateView.narrow #scores { height: 4; }
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio, id="view-evaluate")
+        self.form = EvaluateForm(_("Evaluate"))
+        self.scores = LinesPanel(_("scores"), id="scores")
+        self.answers = AnswerList(_("answers"), marks=False)
+        self.detail = LinesPanel(_("row"), id="answer")
+        self.scores.can_focus = self.detail.can_focus = False
+        self.mode = "loss"
+        self.by_score = True
+        self.run = ""
+        config = studio.config
+        self.values = {
+            "eval_dataset": config.dataset or "identity",
+            "max_samples": 50,
+            "cutoff_len": config.cutoff_len,
+            "per_device_eval_batch_size": 4,
+            "max_new_tokens": 128,
+            "do_sample": False,
+        }
+
+    def compose(self) -> ComposeResult:
+        yield self.form
+        yield self.scores
+        yield self.answers
+        yield self.detail
+
+    def entry(self) -> Widget:
+        return self.form
+
+    def form_panel(self) -> JobForm:
+        return self.form
+
+    def fit(self, narrow: bool, wide: bool) -> None:
+        self.set_class(narrow, "narrow")
+
+    # Drawing
+
+    def show(self) -> None:
+        self.form.set_title(_("Evaluate"))
+        self.form.set_figure(f"g {_('start')}")
+        self.form.set_rows(self._rows())
+        live = self.studio.jobs.get(self.run)
+        answers = self.mode == "answers" or bool(live and live.predictions)
+        self.answers.display = self.detail.display = answers
+        self.scores.styles.height = None if answers else "1fr"
+        self.scores.set_lines(self._score_lines())
+        if answers:
+            self._show_answers(live.predictions if live is not None else [])
+
+    def _rows(self) -> list[FormRow]:
+        words = {"loss": _("loss, perplexity, accuracy"), "answers": _("an answer to each row")}
+        names = ["eval_dataset", "max_samples", "per_device_eval_batch_size"]
+        names += ["cutoff_len"] if self.mode == "loss" else ["max_new_tokens", "do_sample"]
+        return [
+            self.model_row(),
+            FormRow("mode", _("Measure"), words[self.mode], "choice"),
+            *(self.setting_row(name) for name in names),
+        ]
+
+    def step_value(self, key: str, by: int) -> None:
+        if key == "mode":
+            self.mode = MODES[(MODES.index(self.mode) + by) % len(MODES)]
+        else:
+            super().step_value(key, by)
+
+    def _score_lines(self) -> list[Line]:
+        live = self.studio.jobs.get(self.run)
+        if live is None:
+            return [[(_("Nothing is scored yet: g starts."), "dim")]]
+        if live.failure is not None:
+            return [[(live.failure.what, "error")]]
+        if not live.ended:
+            done, total = live.activity_done, live.activity_total
+            if live.predictions:
+                done, total = len(live.predictions), live.predictions[-1].total
+            words = _(live.activity) if live.activity else _("running")
+            count = f"  {thousands(done)}/{thousands(total)}" if total else ""
+            return [[(f"{words}{count}", "text")], *self._means(live.predictions)]
+        lines = result_lines(live.result)
+        if live.state == "stopped":
+            lines.insert(0, [(_("Stopped; what was answered stands below."), "warning")])
+        return lines or self._means(live.predictions)
+
+    def _means(self, made: list[PredictionMade]) -> list[Line]:
+        if not made:
+            return []
+        totals: dict[str, list[float]] = {}
+        for event in made:
+            for name, value in event.scores.items():
+                totals.setdefault(name, []).append(value)
+        parts = [f"{name} {sum(values) / len(values):.1f}" for name, values in totals.items()]
+        return [[("   ".join(parts), "text")]]
+
+    def _show_answers(self, made: list[PredictionMade]) -> None:
+        shown = list(made)
+        if self.by_score:
+            shown.sort(key=lambda event: event.scores.get(_measure(event), 0.0))
+        self.answers.set_title(_("answers, the worst first") if self.by_score else _("answers"))
+        self.answers.set_figure(f"{thousands(len(made))}" if made else "")
+        self.answers.set_empty(_("Rows appear here as they are answered."))
+        self.answers.set_rows(
+            ListRow(
+                str(event.index),
+                " ".join(event.predict.split()) or _("(empty)"),
+                (f"{event.scores.get(_measure(event), 0.0):.0f}", thousands(event.index + 1)),
+            )
+            for event in shown
+        )
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        live = self.studio.jobs.get(self.run)
+        row = self.answers.cursor_row
+        made = next(
+            (one for one in live.predictions if row and str(one.index) == row.key), None
+        ) if live is not None else None  # fmt: skip
+        if made is None:
+            self.detail.set_lines([])
+            return
+        width = max(20, self.detail.content_width - 4)
+        lines: list[Line] = []
+        for head, role, text in (
+            (_("prediction"), "assistant", made.predict),
+            (_("reference"), "ok", made.label),
+            (_("prompt"), "user", made.prompt),
+        ):
+            lines.append([(head, role)])
+            for part in wrap_cells(visible(text, keep_newlines=True), width):
+                lines.append([("  " + part, "text")])
+        figures = "   ".join(f"{name} {value:.1f}" for name, value in made.scores.items())
+        self.detail.set_figure(figures)
+        self.detail.set_lines(lines)
+
+    def on_list_panel_highlighted(self, event: ListPanel.Highlighted) -> None:
+        event.stop()
+        self._show_detail()
+
+    def next_sort(self) -> None:
+        self.by_score = not self.by_score
+        self.show()
+
+    # Starting
+
+    def start(self) -> None:
+        from engine.worker import EvaluateJob
+
+        answers = self.mode == "answers"
+        extra = {
+            "do_train": False,
+            "do_eval": not answers,
+            "do_predict": answers,
+            "predict_with_generate": answers,
+            "val_size": 0.0,
+            "output_dir": None,
+            "resume_from_checkpoint": None,
+            "eval_strategy": "no",
+            "load_best_model_at_end": False,
+        }
+        self.run = self.submit(EvaluateJob, "predict" if answers else "evaluate", extra) or self.run
+        self.show()
+
+
+def _measure(event: PredictionMade) -> str:
+    """The score that rows are sorted by: the first known one the row has."""
+    return next((name for name in MEASURES if name in event.scores), next(iter(event.scores), ""))
+
+
+def result_lines(result: dict[str, Any]) -> list[Line]:
+    """The numbers of a finished job, three to a line."""
+    parts = []
+    for name, value in result.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        label = name.removeprefix("eval_").removeprefix("predict_").replace("_", " ")
+        parts.append(f"{label} {loss(float(value))}")
+    return [[("   ".join(parts[start : start + 3]), "text")] for start in range(0, len(parts), 3)]

@@ -1,0 +1,144 @@
+"""Export: an adapter merged into its base, as a folder that every tool loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.widget import Widget
+
+from tui.actions import bindings
+from tui.language import _
+from tui.panes.job_form import JobForm, JobView
+from tui.studio import Source
+from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.numbers import size, thousands
+
+if TYPE_CHECKING:
+    from tui.studio import Studio
+
+
+class ExportForm(JobForm):
+    scope = "export"
+    BINDINGS: ClassVar = [
+        *bindings("export"),
+        ("enter", "edit", ""),
+        ("left", "previous_choice", ""),
+        ("right", "next_choice", ""),
+        ("space", "flip", ""),
+    ]
+
+
+class ExportView(JobView):
+    """Merges, shards and writes; says where, how big, and how to use it."""
+
+    DEFAULT_CSS = """
+    ExportView ExportForm { height: 9; }
+    ExportView #exported { height: 1fr; }
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio, id="view-export")
+        self.form = ExportForm(_("Export"))
+        self.told = LinesPanel(_("result"), id="exported")
+        self.told.can_focus = False
+        self.run = ""
+        self.values = {
+            "export_dir": "",
+            "infer_dtype": "auto",
+            "export_size": studio.config.export_size,
+            "export_device": studio.config.export_device,
+        }
+
+    def compose(self) -> ComposeResult:
+        yield self.form
+        yield self.told
+
+    def entry(self) -> Widget:
+        return self.form
+
+    def form_panel(self) -> JobForm:
+        return self.form
+
+    def sources(self) -> list[Source]:
+        """Runs and their checkpoints; a base alone needs no merging, but may be cast and cut."""
+        return self.studio.sources()
+
+    def source_changed(self) -> None:
+        self.values["export_dir"] = ""
+
+    def show(self) -> None:
+        source = self.chosen()
+        if source is not None and not self.values["export_dir"]:
+            self.values["export_dir"] = _suggested(source)
+        self.form.set_title(_("Export"))
+        self.form.set_figure(f"g {_('start')}")
+        names = ("export_dir", "infer_dtype", "export_size", "export_device")
+        self.form.set_rows([self.model_row(), *(self.setting_row(name) for name in names)])
+        self.told.set_lines(self._lines())
+
+    def _lines(self) -> list[Line]:
+        live = self.studio.jobs.get(self.run)
+        if live is None:
+            return [
+                [
+                    (
+                        _(
+                            "The adapter is added to its base's weights; the result is a model folder"
+                        ),
+                        "dim",
+                    )
+                ],
+                [
+                    (
+                        _("of its own, with tokenizer, chat template and a Modelfile for Ollama."),
+                        "dim",
+                    )
+                ],
+            ]
+        if live.failure is not None:
+            return [[(live.failure.what, "error")], [(live.failure.hint, "text")]]
+        lines: list[Line] = []
+        if not live.ended:
+            done = f"  {thousands(live.activity_done)}/{thousands(live.activity_total)}"
+            count = done if live.activity_total else ""
+            lines.append(
+                [(f"{_(live.activity) if live.activity else _('running')}{count}", "text")]
+            )
+        elif live.state == "stopped":
+            lines.append([(_("Stopped; nothing was left behind."), "warning")])
+        for key, value in live.result.items():
+            shown = (
+                size(float(value)) if key == "size" and isinstance(value, (int, float)) else value
+            )
+            lines.append([(f"{_(key.replace('_', ' ')):<12}", "dim"), (str(shown), "text")])
+        folder = live.result.get("folder")
+        if folder:
+            lines += [
+                [],
+                [(_("Load it in Python:"), "dim")],
+                [(f'  AutoModelForCausalLM.from_pretrained("{folder}")', "accent")],
+                [(_("Talk to it here:"), "dim")],
+                [(f"  finetui chat model_name_or_path={folder}", "accent")],
+            ]
+        lines += [[(text, "dim")] for _when, _level, text in list(live.log)[-8:]]
+        return lines
+
+    def start(self) -> None:
+        from engine.worker import ExportJob
+
+        extra = {"do_train": False, "output_dir": None}
+        self.run = self.submit(ExportJob, "export", extra) or self.run
+        self.show()
+
+
+def _suggested(source: Source) -> str:
+    """A folder that is free: `exports/<run>`, numbered where that one exists."""
+    name = source.label.replace("/checkpoint-", "-step")
+    folder = Path("exports") / name
+    number = 2
+    while folder.exists():
+        folder = Path("exports") / f"{name}-{number}"
+        number += 1
+    return str(folder)

@@ -1,0 +1,452 @@
+"""The settings form, generated from the declarations: basic and all, help, and the live line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from engine.config import (
+    applies,
+    format_value,
+    parse_value,
+    preset_changes,
+    presets,
+    sections,
+    settings,
+    steps_of,
+    usual_of,
+    write_yaml,
+)
+from engine.problem import BadInput
+from tui.actions import bindings
+from tui.dialogs import Answer, AskLine, Pick, Question
+from tui.language import _
+from tui.panes.view import View
+from tui.widgets.form_list import FormList, FormRow
+from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.list_view import ListRow
+from tui.widgets.numbers import about, compact, memory, thousands
+from tui.widgets.text_safe import wrap_cells
+
+if TYPE_CHECKING:
+    from tui.studio import Studio
+
+
+class SettingsForm(FormList):
+    """The list itself."""
+
+    scope = "form"
+    BINDINGS: ClassVar = bindings("form")
+
+    def hand_on(self, method: str) -> None:
+        node = self.parent
+        while node is not None and not isinstance(node, SettingsView):
+            node = node.parent
+        if node is not None:
+            getattr(node, method)()
+
+    def action_default(self) -> None:
+        self.hand_on("to_default")
+
+    def action_undo(self) -> None:
+        self.hand_on("undo")
+
+    def action_filter(self) -> None:
+        self.hand_on("ask_filter")
+
+    def action_level(self) -> None:
+        self.hand_on("next_level")
+
+    def action_preset(self) -> None:
+        self.hand_on("pick_preset")
+
+    def action_save_yaml(self) -> None:
+        self.hand_on("save_yaml")
+
+    def action_load_yaml(self) -> None:
+        self.hand_on("load_yaml")
+
+
+class SettingsView(View):
+    """Every setting that applies to the chosen stage and method."""
+
+    home = "settings"
+    DEFAULT_CSS = """
+    SettingsView #form-row { height: 1fr; }
+    SettingsView SettingsForm { width: 1fr; }
+    SettingsView #help { width: 34; }
+    SettingsView.narrow #help { display: none; }
+    SettingsView #outcome { height: 4; }
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio, id="view-settings")
+        self.form = SettingsForm(_("Settings"))
+        self.help = LinesPanel("", id="help")
+        self.outcome = LinesPanel("", id="outcome")
+        self.help.can_focus = self.outcome.can_focus = False
+        self.level = "basic"
+        self.filter = ""
+        self.opened: set[str] = set()
+        self._narrow = False
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="form-row"):
+            yield self.form
+            yield self.help
+        yield self.outcome
+
+    def entry(self) -> Widget:
+        return self.form
+
+    def fit(self, narrow: bool, wide: bool) -> None:
+        self._narrow = narrow
+        self.set_class(narrow, "narrow")
+        self.outcome.border = "rule" if narrow else "box"
+
+    # Drawing
+
+    def show(self) -> None:
+        title = _("Settings")
+        self.form.set_title(
+            f"{title}   / {self.filter}" if self.filter else f"{title}   / {_('filter')}"
+        )
+        basic = self.level == "basic"
+        self.form.set_figure(
+            [
+                (_("basic"), "accent" if basic else "dim"),
+                (" · ", "dim"),
+                (_("all"), "dim" if basic else "accent"),
+            ]
+        )
+        self.form.set_rows(self._rows())
+        self._show_help()
+        self._show_outcome()
+
+    def _rows(self) -> list[FormRow]:
+        config = self.studio.config
+        faults = {problem.setting: problem for problem in self.studio.problems if problem.setting}
+        changed = self.studio.changed()
+        rows: list[FormRow] = []
+        if self.filter:
+            words = self.filter.lower().split()
+            for section in sections(config, "all"):
+                for name in section.rows:
+                    info = settings()[name]
+                    text = f"{name} {info.setting.label} {_(info.setting.label)}".lower()
+                    if all(word in text for word in words):
+                        rows.append(self._row(name, faults, changed))
+            return rows
+        shown = {name: section for section in sections(config, self.level) for name in section.rows}
+        for section in sections(config, self.level):
+            faulty = any(name in faults for name in section.rows)
+            if section.folded and section.name not in self.opened and not faulty:
+                count = len(section.rows)
+                touched = sum(name in changed for name in section.rows)
+                words_ = f"{count} {_('settings')}" if count != 1 else _("1 setting")
+                if touched:
+                    words_ += f", {touched} {_('changed')}"
+                rows.append(FormRow(f"§{section.name}", _(section.name), words_, "fold"))
+                continue
+            if rows:
+                rows.append(FormRow("", "", kind="note"))
+            rows.append(FormRow(f"#{section.name}", _(section.name), kind="heading"))
+            rows += [self._row(name, faults, changed) for name in section.rows]
+        for name, problem in faults.items():
+            # A fault must be seen, also in a setting that the basic form leaves out.
+            if name not in shown and name in settings():
+                rows.insert(0, self._row(name, faults, changed))
+                del problem
+        return _air_before_folds(rows)
+
+    def _row(self, name: str, faults: dict, changed: set[str]) -> FormRow:
+        config = self.studio.config
+        info = settings()[name]
+        value = getattr(config, name)
+        kind = "text"
+        shown = format_value(name, value)
+        if info.kind == "bool" and not info.optional:
+            kind, shown = "switch", "x" if value else ""
+        elif info.kind == "choice" or (info.kind == "bool" and info.optional):
+            kind = "choice"
+            shown = shown or _("auto")
+        problem = faults.get(name)
+        return FormRow(
+            name,
+            _(info.setting.label),
+            shown,
+            kind,  # type: ignore[arg-type]
+            name in changed,
+            f"{problem.what} {problem.hint}" if problem else "",
+            self._missing(info.setting.needs),
+        )
+
+    def _missing(self, package: str) -> str:
+        if not package:
+            return ""
+        from importlib.util import find_spec
+
+        if find_spec(package.replace("-", "_")) is not None:
+            return ""
+        return f"{_('needs')}: pip install {package}"
+
+    def _show_help(self) -> None:
+        key = self.form.cursor_key
+        info = settings().get(key)
+        if info is None:
+            self.help.set_title(_("Help"))
+            self.help.set_lines([])
+            return
+        meta = info.setting
+        self.help.set_title(_(meta.label))
+        width = max(16, self.help.content_width - 2)
+        lines: list[Line] = [[(part, "text")] for part in wrap_cells(_(meta.help), width)]
+
+        def block(head: str, text: str) -> None:
+            if text:
+                lines.append([])
+                lines.append([(head, "accent")])
+                lines.extend([("  " + part, "text")] for part in wrap_cells(text, width - 2))
+
+        config = self.studio.config
+        usual = _(usual_of(config, key))
+        block(f"{_('Usual for')} {config.stage} + {config.finetuning_type}", usual)
+        block(_("Higher"), _(meta.higher))
+        block(_("Lower"), _(meta.lower))
+        names = [_(settings()[one].setting.label) for one in meta.goes_with if one in settings()]
+        block(_("Goes with"), ", ".join(names))
+        if info.kind == "choice":
+            block(_("Choices"), ", ".join(info.choices))
+        default = format_value(key, getattr(self.studio.base(), key)) or _("empty")
+        lines += [
+            [],
+            [(f"{_('Default')}  ", "dim"), (default, "text")],
+            [(f"{_('Flat key')}  ", "dim"), (key, "text")],
+        ]
+        self.help.set_lines(lines)
+
+    def _show_outcome(self) -> None:
+        studio = self.studio
+        config = studio.config
+        rows = studio.rows
+        first = _("No data is chosen: press 2, then space on a set.")
+        if rows is not None:
+            steps = steps_of(rows, config)
+            micro, pile = config.per_device_train_batch_size, config.gradient_accumulation_steps
+            first = (
+                f"{thousands(rows)} {_('rows')} × {config.num_train_epochs:g} {_('epochs')} ÷ "
+                f"({micro} × {pile}) ≈ {thousands(steps.total)} {_('steps')}"
+                f" · {_('warm-up')} {thousands(steps.warmup)}"
+            )
+            forecast = studio.forecast
+            if forecast is not None:
+                first += (
+                    f" · {compact(forecast.trainable_parameters)} {_('of')} "
+                    f"{compact(forecast.parameters)} {_('parameters')}"
+                )
+        second: Line = [(self._memory_words(), "text")]
+        if studio.problems:
+            second = [(studio.problems[0].what, "error")]
+        self.outcome.set_lines([[(first, "text")], second])
+
+    def _memory_words(self) -> str:
+        studio = self.studio
+        words = ""
+        if studio.forecast is not None and studio.reading is not None:
+            gpus = [gpu.total for gpu in studio.reading.gpus if gpu.total]
+            total = max(gpus) if gpus else studio.reading.ram.total
+            if total:
+                words = f"{_('memory')} {memory(studio.forecast.total)} {_('of')} {total / 2**30:.0f} GB"
+        if studio.rows is not None:
+            seconds = studio.seconds_per_run(steps_of(studio.rows, studio.config).total)
+            if seconds is not None:
+                words += f"   {_('about')} {about(seconds)} {_('on this machine')}"
+        return words
+
+    # Editing
+
+    def go_to(self, name: str) -> None:
+        """Bring a setting under the cursor, opening what hides it."""
+        if name not in settings():
+            return
+        self.filter = ""
+        self.opened.add(settings()[name].setting.section)
+        if not any(name in section.rows for section in sections(self.studio.config, self.level)):
+            self.level = "all"
+        self.show()
+        self.form.select(name)
+
+    def on_form_list_highlighted(self, event: FormList.Highlighted) -> None:
+        event.stop()
+        self._show_help()
+
+    def on_form_list_opened(self, event: FormList.Opened) -> None:
+        event.stop()
+        if event.key.startswith("§"):
+            name = event.key[1:]
+            self.opened.add(name)
+            self.show()
+            first = next((s.rows[0] for s in sections(self.studio.config, self.level)
+                          if s.name == name and s.rows), "")  # fmt: skip
+            self.form.select(first)
+
+    def on_form_list_typing(self, event: FormList.Typing) -> None:
+        event.stop()
+        try:
+            parse_value(event.key, event.text)
+        except BadInput as error:
+            self.form.show_typed_problem(error.problem.what)
+        else:
+            self.form.show_typed_problem("")
+
+    def on_form_list_edited(self, event: FormList.Edited) -> None:
+        event.stop()
+        try:
+            value = parse_value(event.key, event.text)
+            self.studio.change(event.key, value)
+        except BadInput as error:
+            # What was typed stays in the editor, with the reason below it.
+            self.form.show_typed_problem(error.problem.what)
+            return
+        self.form.close_editor()
+        self._changed()
+
+    def on_form_list_stepped(self, event: FormList.Stepped) -> None:
+        event.stop()
+        info = settings()[event.key]
+        value = getattr(self.studio.config, event.key)
+        try:
+            if info.kind == "bool" and not info.optional:
+                self.studio.change(event.key, not value)
+            else:
+                choices: list[object] = [True, False] if info.kind == "bool" else list(info.choices)
+                if info.optional:
+                    choices.insert(0, None)
+                place = choices.index(value) if value in choices else -1
+                self.studio.change(event.key, choices[(place + (event.by or 1)) % len(choices)])
+        except BadInput as error:
+            self.app.notify(error.problem.what, severity="error")
+            return
+        self._changed()
+
+    def _changed(self) -> None:
+        self.app.action_form_changed()  # type: ignore[attr-defined]
+
+    def to_default(self) -> None:
+        key = self.form.cursor_key
+        if key in settings():
+            self.studio.change(key, getattr(self.studio.base(), key))
+            self._changed()
+
+    def undo(self) -> None:
+        if self.studio.undo():
+            self._changed()
+        else:
+            self.app.notify(_("There is nothing to undo."))
+
+    def ask_filter(self) -> None:
+        def typed(text: str | None) -> None:
+            if text is not None:
+                self.filter = text.strip()
+                self.show()
+
+        note = _("part of a name; empty shows all again")
+        self.app.push_screen(AskLine(_("Filter settings"), self.filter, note), typed)
+
+    def next_level(self) -> None:
+        self.level = "all" if self.level == "basic" else "basic"
+        self.show()
+
+    # Presets and files
+
+    def pick_preset(self) -> None:
+        rows = [
+            ListRow(name, _(preset.label), mark="✓" if name == self.studio.config.preset else "")
+            for name, preset in presets.items()
+        ]
+        details = {}
+        for name, preset in presets.items():
+            changes = preset_changes(self.studio.config, name)
+            words = ", ".join(
+                f"{_(settings()[key].setting.label)} {_shown(key, old)} → {_shown(key, new)}"
+                for key, old, new in changes
+                if applies(self.studio.config, key)
+            )
+            details[name] = f"{_(preset.help)} {_('Changes')}: {words or _('nothing')}"
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.studio.take_preset(name)
+                self._changed()
+
+        self.app.push_screen(Pick(_("Presets"), rows, details=details), chosen)
+
+    def save_yaml(self) -> None:
+        def typed(text: str | None) -> None:
+            if text:
+                self.app.run_worker(self._write(Path(text).expanduser()), exclusive=False)
+
+        note = _("finetui train FILE runs it without a screen")
+        self.app.push_screen(AskLine(_("Write the settings to"), "finetui.yaml", note), typed)
+
+    async def _write(self, path: Path) -> None:
+        from engine.runs.atomic import write_atomic
+
+        if path.exists():
+            answer = await self.app.push_screen_wait(
+                Question(
+                    _("The file exists"),
+                    [str(path)],
+                    [Answer("w", _("write over it"))],
+                    role="warning",
+                )
+            )
+            if answer != "w":
+                return
+        try:
+            write_atomic(path, write_yaml(self.studio.config))
+        except OSError as error:
+            self.app.notify(f"{path}: {error.strerror or error}", severity="error")
+            return
+        self.app.notify(f"{_('Written')}: {path}")
+
+    def load_yaml(self) -> None:
+        def typed(text: str | None) -> None:
+            if text:
+                self._read(Path(text).expanduser())
+
+        self.app.push_screen(AskLine(_("Read settings from"), "", _("a YAML or JSON file")), typed)
+
+    def _read(self, path: Path) -> None:
+        from engine.worker.questions import load_yaml
+
+        try:
+            config, notes = load_yaml(path)
+        except BadInput as error:
+            self.app.tell(error.problem)  # type: ignore[attr-defined]
+            return
+        self.studio.replace(config)
+        self.studio.read_datasets()
+        self.studio.choose_model(config.model_name_or_path or "demo")
+        for note in notes:
+            self.studio.notes.append(note)
+        self._changed()
+        self.app.notify("\n".join(notes[:4]) or f"{_('Read')}: {path}")
+
+
+def _shown(name: str, value: object) -> str:
+    return format_value(name, value) or _("auto")
+
+
+def _air_before_folds(rows: list[FormRow]) -> list[FormRow]:
+    """A blank line between the open sections and the closed ones below them."""
+    for place, row in enumerate(rows):
+        if row.kind == "fold":
+            if place and rows[place - 1].kind not in ("fold", "note"):
+                rows.insert(place, FormRow("", "", kind="note"))
+            break
+    return rows

@@ -1,0 +1,248 @@
+"""The training monitor: the loss, what else is watched, the machine, the log."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+
+from tui.actions import bindings
+from tui.language import _
+from tui.panes.view import View
+from tui.widgets.chart import LossChart
+from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.gauge import GaugeRow, Machine, Watched, WatchRow
+from tui.widgets.log_lines import LogLine, LogPanel
+from tui.widgets.numbers import loss, memory, memory_of, rate, size, thousands
+
+if TYPE_CHECKING:
+    from engine.telemetry import Reading
+    from tui.live import LiveRun
+    from tui.studio import Studio
+
+NEAR_LIMIT = 0.92
+
+
+class TrainView(View):
+    """Watches `studio.live`. Before the first run it says what `t` will do."""
+
+    scope = "train"
+    BINDINGS: ClassVar = bindings("train")
+    DEFAULT_CSS = """
+    TrainView #upper { height: 1fr; }
+    TrainView #welcome { height: 1fr; }
+    TrainView Watched { height: 4; }
+    TrainView Machine { height: 4; }
+    TrainView LogPanel { height: 8; }
+    TrainView.narrow Watched, TrainView.narrow Machine { height: 1; }
+    TrainView.narrow LogPanel { height: 3; }
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(studio, id="view-train")
+        self.welcome = LinesPanel(_("Welcome"), id="welcome")
+        self.chart = LossChart(_chart_words())
+        self.watched = Watched(_("also watched"))
+        self.machine = Machine(_("machine"))
+        self.log_panel = LogPanel(_("log"), figure=_line_count)
+        self._logged = 0
+        self._run = ""
+        self._cpu: list[float] = []
+        self._cpu_time = 0.0
+        self._narrow = False
+        self._gauges = 0
+
+    def compose(self) -> ComposeResult:
+        yield self.welcome
+        with Horizontal(id="upper"), Vertical():
+            yield self.chart
+        yield self.watched
+        yield self.machine
+        yield self.log_panel
+
+    def entry(self) -> Widget:
+        return self.welcome if self.welcome.display else self.chart
+
+    def fit(self, narrow: bool, wide: bool) -> None:
+        self._narrow = narrow
+        self.set_class(narrow, "narrow")
+        self.log_panel.border = "rule" if narrow else "box"
+        for panel in (self.watched, self.machine):
+            panel.border = "none" if narrow else "box"
+            panel.can_focus = not narrow
+        self.watched.can_focus = self.machine.can_focus = False
+        self._gauges = 0
+
+    def show(self) -> None:
+        live = self.studio.live
+        began = live is not None
+        if began and self.welcome.has_focus:
+            self.chart.focus()
+        self.welcome.display = not began
+        self.query_one("#upper").display = began
+        self.watched.display = began
+        if live is None:
+            self.welcome.set_lines(self._first_words())
+        else:
+            self._show_curves(live)
+        self._show_machine()
+        self._show_log(live)
+
+    def _show_curves(self, live: LiveRun) -> None:
+        self.chart.set_points(live.steps, live.losses)
+        self.chart.set_validation(live.eval_steps, live.eval_losses)
+        self.chart.set_total(live.total_steps or None)
+        share = len(live.steps) and live.step / live.total_steps if live.total_steps else None
+        rows = [
+            WatchRow(
+                _("learning rate"), _last(live.rates, rate), tuple(live.rates), share, _("rate")
+            ),
+            WatchRow(
+                _("gradient norm"),
+                _last(live.norms, loss),
+                tuple(live.norms),
+                share,
+                _("grad norm"),
+            ),
+        ]
+        speed = f"{thousands(live.throughput)} tok/s"
+        if self._narrow:
+            rows.append(WatchRow("", speed, tuple(live.speeds), share))
+        else:
+            rows.append(WatchRow(_("tokens a second"), speed[:-6], tuple(live.speeds), share))
+        for name, values in live.watched.items():
+            rows.append(WatchRow(name.replace("_", " "), loss(values[-1]), tuple(values), share))
+        if not self._narrow:
+            rows = rows[: max(2, self.size.height // 6)]
+            self.watched.styles.height = len(rows) + 2
+        self.watched.update(rows)
+
+    def _show_machine(self) -> None:
+        reading = self.studio.reading
+        if reading is None:
+            return
+        rows = self._gauge_rows(reading)
+        self.machine.update(rows)
+        if not self._narrow and len(rows) != self._gauges:
+            self._gauges = len(rows)
+            self.machine.styles.height = len(rows) + 2
+
+    def _gauge_rows(self, reading: Reading) -> list[GaugeRow]:
+        rows = []
+        for gpu in reading.gpus:
+            share = gpu.used / gpu.total if gpu.used is not None and gpu.total else None
+            texts = [memory_of(gpu.used, gpu.total), _of(gpu.power, gpu.power_limit, "W")]
+            texts.append(f"{gpu.temperature:.0f} °C" if gpu.temperature is not None else "–")
+            rows.append(
+                GaugeRow(
+                    f"GPU {gpu.index}",
+                    None if gpu.percent is None else gpu.percent / 100,
+                    tuple(texts),
+                    near_limit=share is not None and share > NEAR_LIMIT,
+                )
+            )
+        busy = None if reading.cpu.percent is None else reading.cpu.percent / 100
+        if reading.time != self._cpu_time:
+            self._cpu_time = reading.time
+            self._cpu = [*self._cpu[-120:], math.nan if busy is None else busy]
+        cores = reading.cpu.cores
+        cpu_short = "CPU –" if busy is None else f"CPU {busy * 100:.0f} %"
+        words = f"{cores} {_('cores')}" if cores != 1 else _("1 core")
+        rows.append(GaugeRow("CPU", busy, (words,), spark=tuple(self._cpu[-24:]), short=cpu_short))
+        used, total = reading.ram.used, reading.ram.total
+        share = used / total if used is not None and total else None
+        rows.append(
+            GaugeRow(
+                "RAM",
+                share,
+                (memory_of(used, total), f"{_('disk')} {size(reading.disk_free)} {_('free')}"),
+                near_limit=share is not None and share > NEAR_LIMIT,
+                short=f"RAM {memory(used)}/{memory(total)} GB" if total else "RAM –",
+            )
+        )
+        return rows
+
+    def _show_log(self, live: LiveRun | None) -> None:
+        run = live.run if live is not None else ""
+        if run != self._run:
+            self._run, self._logged = run, 0
+            self.log_panel.set_lines([])
+        if live is not None and live.log_count > self._logged:
+            new = live.log_count - self._logged
+            lines = list(live.log)[-new:]
+            self._logged = live.log_count
+            self.log_panel.add(LogLine(_clock(when), level, text) for when, level, text in lines)
+        if live is None:
+            notes = self.studio.notes
+            if len(notes) != self._logged:
+                self._logged = len(notes)
+                self.log_panel.set_lines(LogLine("", "info", note) for note in notes)
+
+    def _first_words(self) -> list[Line]:
+        """Three lines: what is ready to run, what this machine has, which key starts it."""
+        studio = self.studio
+        config = studio.config
+        sets = ", ".join(studio.chosen) or "–"
+        model = studio.model_name
+        lines: list[Line] = [
+            [],
+            [(_("Ready to train"), "dim"), (f"  {model} ", "accent"), (_("on"), "dim"),
+             (f" {sets}", "accent"), (f"  ({config.stage}, {config.finetuning_type})", "dim")],
+            [(_("This machine has"), "dim"), (f"  {self._has()}", "text")],
+            [],
+            [(_("Press"), "dim"), (" t ", "accent bold"), (_("to train."), "text")],
+            [],
+            [(_("Then c talks to the result, e scores it, x exports it; 1-4 change what is run."),
+              "dim")],
+        ]  # fmt: skip
+        if config.model_name_or_path == "demo" and not studio.demo_ready:
+            lines.insert(
+                3,
+                [(_("The demo model (93 MB) is fetched once, when the first run starts."), "dim")],
+            )
+        return lines
+
+    def _has(self) -> str:
+        reading = self.studio.reading
+        if reading is None:
+            return "…"
+        parts = [f"{gpu.name} {memory(gpu.total)} GB" for gpu in reading.gpus] or [_("no GPU")]
+        parts.append(f"{reading.cpu.cores} {_('CPU cores')}")
+        if reading.ram.total:
+            parts.append(f"{memory(reading.ram.total)} GB {_('memory')}")
+        parts.append(f"{size(reading.disk_free)} {_('disk free')}")
+        return " · ".join(parts)
+
+    def action_zoom(self) -> None:
+        self.chart.zoom()
+
+    def action_log_axis(self) -> None:
+        self.chart.toggle_log()
+
+
+def _chart_words() -> tuple[str, str, str, str]:
+    return _("loss"), _("smoothed"), _("original"), _("validation")
+
+
+def _line_count(count: int) -> str:
+    if not count:
+        return ""
+    return _("1 line") if count == 1 else f"{thousands(count)} {_('lines')}"
+
+
+def _last(values: list[float], write: object) -> str:
+    return write(values[-1]) if values else "–"  # type: ignore[operator,no-any-return]
+
+
+def _of(part: float | None, whole: float | None, unit: str) -> str:
+    if part is None:
+        return "–"
+    return f"{part:.0f}/{whole:.0f} {unit}" if whole else f"{part:.0f} {unit}"
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when))

@@ -1,0 +1,396 @@
+"""What the screen is about: the next run, described on the left, and the run being watched.
+
+Panes read from it and call its few verbs; it calls the engine. It draws nothing and holds no rule
+of training: those are the engine's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.config import (
+    RunConfig,
+    apply_preset,
+    check,
+    defaults_for_form,
+    form_base,
+    preset_of,
+    presets,
+    read_flat,
+    settings,
+    to_flat,
+    with_value,
+)
+from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
+from engine.paths import saves_dir
+from engine.problem import BadInput, BadSettings, FinetuiError, Problem
+from tui.live import LiveRun
+from tui.remembered import Remembered, remember
+
+if TYPE_CHECKING:
+    from engine.runs.history import RunSummary
+    from engine.telemetry import Reading
+    from engine.worker import Engine, Job
+    from engine.worker.questions import DataFacts, DatasetEntry, Forecast, KnownModel, ModelCard
+    from tui.widgets.list_view import ListRow
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to talk to, score or export: a base, or a base with an adapter of a run.
+
+    `model` and `adapter` are what the run description takes; `folder` is the run it came from.
+    """
+
+    label: str
+    model: str
+    adapter: str = ""
+    folder: Path | None = None
+
+
+class Studio:
+    """The state of the screen; touched on the screen's thread only, except `inbox`, which the
+    engine thread fills."""
+
+    def __init__(self, engine: Engine, remembered: Remembered) -> None:
+        self.engine = engine
+        self.remembered = remembered
+        self.notes: list[str] = []
+        self.config = self._first_config()
+        self.problems: list[Problem] = []
+        self.card: ModelCard | None = None
+        self.card_problem: Problem | None = None
+        self.datasets: list[DatasetEntry] = []
+        self.datasets_problem: Problem | None = None
+        self.facts: DataFacts | None = None
+        self.forecast: Forecast | None = None
+        self.models: list[KnownModel] = []
+        self.demo_ready = False
+        self.failure: JobFailed | None = None
+        self.stopping: set[str] = set()
+        self.precision = "auto"
+        self.answering = False
+        self.runs: list[RunSummary] = []
+        self.reading: Reading | None = None
+        self.live: LiveRun | None = None
+        self.jobs: dict[str, LiveRun] = {}
+        self.pieces: deque[AnswerPiece | AnswerEnded] = deque()
+        self.inbox: deque[Event] = deque()
+        self._undo: list[RunConfig] = []
+        self._saved_form: dict[str, Any] | None = None
+
+    def _first_config(self) -> RunConfig:
+        """The form as it stood last time; where that no longer reads, the first-start form."""
+        if self.remembered.form:
+            try:
+                return read_flat(self.remembered.form, "the remembered form").config
+            except BadInput as error:
+                self.notes.append(f"The remembered form could not be used: {error.problem.what}")
+        return defaults_for_form()
+
+    # The next run
+
+    def change(self, name: str, value: Any) -> None:
+        """Set one setting; raises BadInput where the value can't be taken."""
+        config = with_value(self.config, name, value)
+        self._take(config)
+
+    def change_many(self, values: dict[str, Any]) -> None:
+        config = self.config
+        for name, value in values.items():
+            config = with_value(config, name, value)
+        self._take(config)
+
+    def replace(self, config: RunConfig) -> None:
+        """Take a whole run description (a file's, a run's) into the form."""
+        self._take(config)
+
+    def undo(self) -> bool:
+        if not self._undo:
+            return False
+        self.config = self._undo.pop()
+        self.check_form()
+        return True
+
+    def _take(self, config: RunConfig) -> None:
+        if config == self.config:
+            return
+        self._undo = [*self._undo[-50:], self.config]
+        self.config = config
+        self.check_form()
+
+    def check_form(self) -> None:
+        self.problems = check(self.config)
+
+    def save_form(self) -> None:
+        """Remember the form if it changed since it was last written."""
+        form = to_flat(self.config)
+        if form != self._saved_form:
+            self._saved_form = form
+            self.remembered.form = form
+            fault = remember(self.remembered)
+            if fault:
+                self.notes.append(fault)
+
+    def base(self) -> RunConfig:
+        """What "changed" is measured against: the form before any preset."""
+        return form_base()
+
+    def changed(self) -> set[str]:
+        """The settings shown in a form that differ from the form's own start."""
+        base = self.base()
+        return {
+            name
+            for name, info in settings().items()
+            if info.setting.level != "hidden" and getattr(self.config, name) != getattr(base, name)
+        }
+
+    def preset_label(self) -> str:
+        """The preset whose values all stand in the form; empty where none does."""
+        name = preset_of(self.config)
+        return presets[name].label.lower() if name in presets else ""
+
+    def take_preset(self, name: str) -> None:
+        self._take(apply_preset(self.config, name))
+
+    @property
+    def chosen(self) -> list[str]:
+        """The dataset names that the next run uses, in order."""
+        return [name.strip() for name in (self.config.dataset or "").split(",") if name.strip()]
+
+    def toggle_dataset(self, name: str) -> None:
+        names = self.chosen
+        names = [one for one in names if one != name] if name in names else [*names, name]
+        self.change("dataset", ",".join(names) or None)
+
+    # Jobs
+
+    def submit(self, job: Job, kind: str) -> LiveRun:
+        """Hand a job to the engine; its events come by `inbox`."""
+        run = self.engine.submit(job)
+        live = self.jobs.get(run) or LiveRun(run, kind=kind)
+        live.kind = kind
+        self.jobs[run] = live
+        if kind == "train":
+            self.live = live
+        return live
+
+    def train(self, config: RunConfig) -> LiveRun:
+        from engine.worker import TrainJob
+
+        problems = check(config)
+        if problems:
+            raise BadSettings(problems)
+        live = self.submit(TrainJob(config), "train")
+        live.stage, live.method = config.stage, config.finetuning_type
+        return live
+
+    @property
+    def current(self) -> LiveRun | None:
+        """The job that runs now, whatever its kind."""
+        info = self.engine.current
+        return self.jobs.get(info.run) if info is not None else None
+
+    def drain(self) -> list[Event]:
+        """Fold what the engine said since the last call; returns it, oldest first."""
+        events: list[Event] = []
+        while self.inbox:
+            event = self.inbox.popleft()
+            events.append(event)
+            if isinstance(event, (AnswerPiece, AnswerEnded)):
+                self.pieces.append(event)
+                continue
+            live = self.jobs.get(event.run)
+            if live is None:
+                live = self.jobs[event.run] = LiveRun(event.run)
+            live.fold(event)
+        return events
+
+    @property
+    def last(self) -> LiveRun | None:
+        """The job that was handed in last, running or ended."""
+        return next(reversed(self.jobs.values()), None)
+
+    def folder_of(self, run: str) -> Path | None:
+        """The folder of a run in the list, by its name."""
+        return next((one.path for one in self.runs if one.name == run), None)
+
+    # Look-ups
+
+    def begin(self, app: Any) -> None:
+        """Read what the first picture needs. Called once, when the screen is up."""
+        from engine.worker import questions
+
+        self._later = app.call_from_thread_later
+        self.check_form()
+        self.read_datasets()
+        self.read_runs()
+        self.choose_model(self.config.model_name_or_path or "demo")
+        self._answer(questions.known_models, self._take_models)
+
+    def _answer(
+        self, function: Callable[..., T], take: Callable[[T], None], *args: Any, key: str = ""
+    ) -> None:
+        """Ask on the look-up thread and take the answer on the screen's; faults become notes."""
+
+        def on_screen(future: Future[T]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                take(future.result())
+            elif isinstance(error, (FinetuiError, OSError)):
+                self.notes.append(str(error))
+            else:
+                raise error
+
+        self.ask(lambda future: self._later(on_screen, future), function, *args, key=key or None)
+
+    def _take_models(self, models: list[KnownModel]) -> None:
+        self.models = models
+        self.demo_ready = any(model.name == "demo" and model.ready for model in models)
+
+    def read_datasets(self) -> None:
+        """List the dataset folder; what is wrong with it stands in `datasets_problem`."""
+        from engine.worker.questions import datasets_in
+
+        try:
+            self.datasets = datasets_in(self.config.dataset_dir)
+            self.datasets_problem = None
+        except BadInput as error:
+            self.datasets, self.datasets_problem = [], error.problem
+        self.look_again()
+
+    def misfit(self, entry: DatasetEntry) -> str:
+        """Why a set does not suit the form's stage; empty where it does."""
+        from engine.worker.questions import misfit
+
+        return misfit(entry, self.config.stage)
+
+    def fitting(self) -> list[tuple[DatasetEntry, str]]:
+        """The sets with the reason why each does not suit the stage; those that suit it first."""
+        pairs = [(entry, self.misfit(entry)) for entry in self.datasets]
+        return sorted(pairs, key=lambda pair: bool(pair[1]))
+
+    @property
+    def rows(self) -> int | None:
+        """Rows that the next run trains on, by the sets' counts; None where none are known."""
+        return self.facts.rows if self.facts is not None and self.facts.rows else None
+
+    def look_again(self) -> None:
+        """Everything that follows from the form: faults, rows, memory."""
+        from engine.worker import questions
+
+        self.check_form()
+        self.facts = questions.data_facts(self.datasets, self.config)
+        if self.card is not None:
+            self.forecast = questions.forecast(self.card, self.config)
+        self.precision = questions.precision_name(self.config)
+
+    def choose_model(self, name: str) -> None:
+        """Put a model into the form, and read its card."""
+        from engine.worker import questions
+
+        if name != self.config.model_name_or_path:
+            self.change("model_name_or_path", name)
+        try:
+            self.card, self.card_problem = questions.model_card(name), None
+        except BadInput as error:
+            self.card, self.card_problem, self.forecast = None, error.problem, None
+        self.look_again()
+
+    def type_model(self, name: str) -> None:
+        """A model that was typed: it is remembered for the list."""
+        from engine.worker import questions
+
+        self.choose_model(name)
+        questions.remember_model(name)
+        self._answer(questions.known_models, self._take_models)
+
+    def ask(
+        self,
+        then: Callable[[Future[Any]], None],
+        function: Callable[..., T],
+        *args: Any,
+        key: str | None = None,
+    ) -> None:
+        """Compute `function(*args)` on the look-up thread; `then` gets the future there."""
+        self.engine.lookup(function, *args, key=key).add_done_callback(then)
+
+    # Runs
+
+    def read_runs(self) -> None:
+        from engine.runs.history import list_runs
+
+        self.runs = list_runs(saves_dir())
+
+    def run_at(self, row: ListRow | None) -> RunSummary | None:
+        """The run that a row of the list stands for."""
+        return next((run for run in self.runs if row and str(run.path) == row.key), None)
+
+    def sources_of(self, run: RunSummary) -> list[Source]:
+        return run_sources(run, self.config.model_name_or_path or "demo")
+
+    def save_screen(self) -> None:
+        """Remember language, theme and the like."""
+        fault = remember(self.remembered)
+        if fault:
+            self.notes.append(fault)
+
+    def sources(self) -> list[Source]:
+        """What can be talked to: the chosen base, then the runs' results and checkpoints."""
+        base = self.config.model_name_or_path or "demo"
+        found = [Source(self.model_name, base)]
+        for run in self.runs:
+            if run.kind == "train":
+                found += run_sources(run, base)
+        return found
+
+    @property
+    def model_name(self) -> str:
+        """The chosen model's display name."""
+        if self.card is not None:
+            return self.card.name
+        name = self.config.model_name_or_path or ""
+        return name.rstrip("/").rsplit("/", 1)[-1] or "–"
+
+    def seconds_per_run(self, steps: int) -> float | None:
+        """A time estimate from this machine's earlier runs of the same model and method, if any.
+
+        The mean seconds a step of the newest run with the same model, method and micro-batch.
+        """
+        from engine.worker.questions import seconds_a_step
+
+        each = seconds_a_step(self.runs, self.config, self.model_name)
+        return None if each is None else each * steps
+
+
+def run_sources(run: RunSummary, base: str) -> list[Source]:
+    """The result of a run (when it has one) and its complete checkpoints, newest first."""
+    from engine.worker.questions import run_model
+
+    model = run_model(run.path) or base
+    lora = run.method in ("lora", "")
+    found: list[Source] = []
+    places = []
+    if any((run.path / name).exists() for name in ("adapter_model.safetensors", *_WHOLE)):
+        places.append((run.name, run.path))
+    for step in reversed(run.checkpoints):
+        folder = run.path / f"checkpoint-{step}"
+        places.append((f"{run.name}/checkpoint-{step}", folder))
+    for label, folder in places:
+        if lora and (folder / "adapter_config.json").exists():
+            found.append(Source(label, model, str(folder), run.path))
+        elif (folder / "config.json").exists():
+            found.append(Source(label, str(folder), "", run.path))
+    return found
+
+
+_WHOLE = ("model.safetensors", "model.safetensors.index.json")
