@@ -185,39 +185,6 @@ class DataGroup(Group):
         "off puts it into the prompt and strips thoughts, empty leaves rows as they are.",
         goes_with=("template",),
     )
-    ignore_pad_token_for_loss: bool = setting(
-        True,
-        label="No loss on padding",
-        section="Data",
-        level="hidden",
-        help="Leaves padding out of the loss.",
-        goes_with=("per_device_train_batch_size",),
-    )
-    overwrite_cache: bool = setting(
-        False,
-        label="Tokenise again",
-        section="Data",
-        level="hidden",
-        help="Tokenises the sets anew instead of reading an earlier result.",
-    )
-    preprocessing_batch_size: int = setting(
-        1000,
-        label="Rows per tokenising batch",
-        section="Data",
-        level="hidden",
-        unit="rows",
-        help="How many rows are tokenised together, and so packed together.",
-        goes_with=("packing",),
-        ge=1,
-    )
-    preprocessing_num_workers: int | None = setting(
-        None,
-        label="Tokenising workers",
-        section="Data",
-        level="hidden",
-        help="The most threads that tokenise; the machine's cores are the limit.",
-        ge=1,
-    )
 
 
 def validation_needs_rows(config: RunConfig) -> Problem | None:

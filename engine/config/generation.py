@@ -155,4 +155,4 @@ def sampling_needs_heat(config: RunConfig) -> Problem | None:
     return None
 
 
-RULES = (("o14", sampling_needs_heat),)
+RULES = (("o13", sampling_needs_heat),)

@@ -325,10 +325,10 @@ def early_stop_needs_best(config: RunConfig) -> Problem | None:
 
 
 RULES = (
-    ("o10", intervals_are_whole),
-    ("o11", evaluation_needs_rows),
-    ("o12", best_model_can_be_found),
-    ("o13", early_stop_needs_best),
+    ("o9", intervals_are_whole),
+    ("o10", evaluation_needs_rows),
+    ("o11", best_model_can_be_found),
+    ("o12", early_stop_needs_best),
 )
 
 

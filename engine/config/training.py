@@ -179,17 +179,6 @@ class TrainingGroup(Group):
         usual="random, or group_by_length for rows of very different length",
         goes_with=("disable_shuffling", "packing"),
     )
-    dataloader_num_workers: int = setting(
-        0,
-        label="Loader workers",
-        section="Batch",
-        unit="processes",
-        help="Processes that get batches ready beside the training.",
-        higher="helps where getting rows ready is slow; each takes memory",
-        lower="0: the training does it itself, fast enough for text",
-        usual="0 … 4",
-        ge=0,
-    )
 
 
 def steps_are_positive(config: RunConfig) -> Problem | None:
@@ -236,21 +225,8 @@ def scheduler_has_its_loss(config: RunConfig) -> Problem | None:
     return None
 
 
-def prefetch_needs_workers(config: RunConfig) -> Problem | None:
-    """The trainer refuses a prefetch factor without loader processes."""
-    extra = config.trainer_extra
-    if extra.get("dataloader_prefetch_factor") is not None and config.dataloader_num_workers == 0:
-        return Problem(
-            "dataloader_prefetch_factor means nothing with 0 loader workers.",
-            hint="Set dataloader_num_workers: 2, or leave the factor out.",
-            setting="dataloader_prefetch_factor",
-        )
-    return None
-
-
 RULES = (
     ("o6", steps_are_positive),
     ("o7", scheduler_has_its_options),
     ("o8", scheduler_has_its_loss),
-    ("o9", prefetch_needs_workers),
 )

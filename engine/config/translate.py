@@ -67,6 +67,12 @@ def _safetensors(value: Any) -> Result:
     return {}, "is not needed: weights are always saved as safetensors"
 
 
+def _padding(value: Any) -> Result:
+    if value is not None and not _is_true(value):
+        raise CantTranslate("padding can't be trained on; leave it out")
+    return {}, "is always so"
+
+
 def _local_rank(value: Any) -> Result:
     if str(value) not in ("-1", "0", "None"):
         raise CantTranslate("a run has one process here; leave it out")
@@ -98,6 +104,9 @@ def _torchdynamo(value: Any) -> Result:
 
 
 _GC = "finetui picks the variant of gradient checkpointing itself, the results are the same"
+_LOADER = "rows are encoded before the first step, so no loader process is needed"
+_EVAL = "evaluation has the run's own precision"
+_BATCH = "the batches have the names and lengths that finetui gives them"
 _OWN_LOG = "finetui keeps its own log in the run's folder"
 
 TRANSLATIONS: dict[str, Translation] = {
@@ -126,6 +135,21 @@ TRANSLATIONS: dict[str, Translation] = {
     "logging_nan_inf_filter": _left_out(
         "losses that are not finite are never hidden, the run ends and says why"
     ),
+    "dataloader_num_workers": _left_out(_LOADER),
+    "dataloader_prefetch_factor": _left_out(_LOADER),
+    "dataloader_persistent_workers": _left_out(_LOADER),
+    "dataloader_multiprocessing_context": _left_out(_LOADER),
+    "dataloader_pin_memory": _left_out(_LOADER),
+    "dataloader_in_order": _left_out(_LOADER),
+    "preprocessing_num_workers": _left_out("rows are encoded by the fast tokenizer's own threads"),
+    "preprocessing_batch_size": _left_out("rows are encoded one by one, in order"),
+    "overwrite_cache": _left_out("rows are encoded anew for each run"),
+    "ignore_pad_token_for_loss": Translation("Padding is never trained on.", _padding),
+    "bf16_full_eval": _left_out(_EVAL),
+    "fp16_full_eval": _left_out(_EVAL),
+    "label_names": _left_out(_BATCH),
+    "length_column_name": _left_out(_BATCH),
+    "restore_callback_states_from_checkpoint": _left_out("a resumed run restores its own state"),
     "disable_tqdm": _left_out("finetui shows the progress itself"),
     "remove_unused_columns": _left_out("the batches hold only what training needs"),
     "include_tokens_per_second": _left_out("throughput is always logged"),

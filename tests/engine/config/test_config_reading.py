@@ -207,7 +207,7 @@ def test_value_is_read(written: str, key: str, value: Any) -> None:
         "lr_scheduler_type: kosine",
         "lr_scheduler_kwargs: [1]",
         "top_p: 1.5",
-        "dataloader_pin_memory: [1]",
+        "dataloader_drop_last: [1]",
         "torch_compile: often",
     ],
 )

@@ -29,7 +29,7 @@ PASSED = st.fixed_dictionaries(
     optional={
         "ddp_timeout": st.integers(0, 10**9),
         "torch_compile": st.just(True),
-        "label_names": st.lists(st.sampled_from(["a", "b"]), min_size=1),
+        "include_for_metrics": st.lists(st.sampled_from(["a", "b"]), min_size=1),
         "accelerator_config": st.just({"split_batches": True}),
         "eval_delay": st.floats(0.5, 10),
         "torch_compile_backend": st.sampled_from(["inductor", "eager"]),

@@ -67,8 +67,10 @@ def test_passed_on_values_reach_the_trainers_arguments(tmp_path: object) -> None
 
     from engine.config import read_flat
 
-    read = read_flat({"dataloader_drop_last": True, "label_names": ["labels"], "eval_delay": 2})
+    read = read_flat(
+        {"dataloader_drop_last": True, "include_for_metrics": ["loss"], "eval_delay": 2}
+    )
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, **read.config.passed_on)
     assert arguments.dataloader_drop_last is True
-    assert arguments.label_names == ["labels"]
+    assert arguments.include_for_metrics == ["loss"]
     assert arguments.eval_delay == 2
