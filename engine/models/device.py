@@ -96,7 +96,7 @@ def _emptiest(count: int, gpus: Gpus) -> int:
 
 
 def _no_such_gpu(wanted: str, count: int, cpu_only: bool) -> Problem:
-    if cpu_only:
+    if count == 0 and cpu_only:
         what = f"{wanted} was asked for, and the installed torch is built for CPUs only."
         hint = "Install a CUDA build of torch, or set device to cpu."
     elif count == 0:
