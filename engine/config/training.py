@@ -179,6 +179,16 @@ class TrainingGroup(Group):
         usual="random, or group_by_length for rows of very different length",
         goes_with=("disable_shuffling", "packing"),
     )
+    dataloader_num_workers: int = setting(
+        0,
+        label="Loader workers",
+        section="Batch",
+        level="hidden",
+        unit="processes",
+        help="Accepted from files; rows are encoded before the first step, so a run needs no "
+        "loader process and says so.",
+        ge=0,
+    )
 
 
 def steps_are_positive(config: RunConfig) -> Problem | None:

@@ -135,7 +135,6 @@ TRANSLATIONS: dict[str, Translation] = {
     "logging_nan_inf_filter": _left_out(
         "losses that are not finite are never hidden, the run ends and says why"
     ),
-    "dataloader_num_workers": _left_out(_LOADER),
     "dataloader_prefetch_factor": _left_out(_LOADER),
     "dataloader_persistent_workers": _left_out(_LOADER),
     "dataloader_multiprocessing_context": _left_out(_LOADER),
