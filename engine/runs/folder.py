@@ -56,19 +56,25 @@ def new_run_folder(
     `prefix` stands in for the stage (`eval`, `predict`). An existing folder is never reused.
     `output_dir` is not looked at here: see `run_folder`. Raises OSError when it can't be made.
     """
-    now = now or datetime.now()
-    method = str(config.finetuning_type)
-    parent = (root or saves_dir()) / folder_name(model_label(config.model_name_or_path)) / method
-    parent.mkdir(parents=True, exist_ok=True)
-    stem = f"{prefix or config.stage}-{now:%m%d-%H%M}"
-    number = 1
+    place = planned_folder(config, now, root, prefix)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    folder, number = place, 1
     while True:
-        folder = parent / (stem if number == 1 else f"{stem}-{number}")
         try:
             folder.mkdir()
             return folder
         except FileExistsError:
             number += 1
+            folder = place.with_name(f"{place.name}-{number}")
+
+
+def planned_folder(
+    config: Any, now: datetime | None = None, root: Path | None = None, prefix: str = ""
+) -> Path:
+    """The folder that `new_run_folder` would make first; nothing is made."""
+    parent = (root or saves_dir()) / folder_name(model_label(config.model_name_or_path or ""))
+    stem = f"{prefix or config.stage}-{now or datetime.now():%m%d-%H%M}"
+    return parent / str(config.finetuning_type) / stem
 
 
 def run_folder(config: Any, now: datetime | None = None, prefix: str = "") -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,6 +106,7 @@ def export(job: ExportJob, session: JobSession, kept: Kept) -> dict[str, Any]:
 
 
 def chat(job: ChatJob, session: JobSession, kept: Kept) -> dict[str, Any]:
+    _check(job)
     chatter = kept.chatter(job, session)
     session.state("answering")
     answer = chatter.answer(
@@ -127,10 +128,8 @@ PERFORMERS: Mapping[type[Job], Performer] = {
 
 def load_libraries(session: JobSession, names: Sequence[str]) -> None:
     """Import the libraries one by one, saying which; seconds on a cold disk, so it is shown."""
-    import sys
-
-    # The pool's threads inherit the priority of the thread that starts them.
-    _lower_priority()
+    if "torch" not in sys.modules:
+        _prepare_threads(session)
     if all(name in sys.modules for name in names):
         return
     for number, name in enumerate(names):
@@ -141,10 +140,19 @@ def load_libraries(session: JobSession, names: Sequence[str]) -> None:
     session.progress("loading libraries", len(names), len(names), "libraries")
 
 
+def _prepare_threads(session: JobSession) -> None:
+    """Number, waiting and priority of the computing threads: all read once, by torch's pool."""
+    from engine.models.threads import choose_threads, lower_priority, prepare_threads
+    from engine.telemetry import read_machine
+
+    lower_priority()
+    # Beside a GPU the processor only feeds it: not worth seconds of measuring.
+    measure = None if read_machine().gpus else session.progress
+    prepare_threads(choose_threads(measure, session.control.check))
+
+
 def collect() -> int:
     """Free what no one holds; returns the bytes of device memory that are still in use (CUDA)."""
-    import sys
-
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
@@ -153,23 +161,10 @@ def collect() -> int:
     return sum(int(torch.cuda.memory_allocated(i)) for i in range(torch.cuda.device_count()))
 
 
-def _lower_priority() -> None:
-    """Let the screen's thread go first: lower this thread only (Linux counts nice per thread)."""
-    import threading
-
-    if hasattr(os, "setpriority") and threading.current_thread() is not threading.main_thread():
-        thread = threading.get_native_id()
-        if os.getpriority(os.PRIO_PROCESS, thread) < _NICE:
-            os.setpriority(os.PRIO_PROCESS, thread, _NICE)
-
-
-_NICE = 5
-
-
 def _check(job: Job) -> None:
     """The rules between settings, once more, whoever made the config."""
     from engine.config import check
 
-    problems = check(job.config)
+    problems = check(job.config, job.kind)
     if problems:
         raise BadSettings(problems)

@@ -2,21 +2,24 @@
 
 Three layers, as libraries talk in three ways: environment switches read when they are imported,
 Python's logging and warnings, and plain writes to the file descriptors 1 and 2 (C code, progress
-bars). The descriptors are only taken over by a program that called `divert_output` and kept its
-own way to the terminal.
+bars). A program that keeps a way of its own to the terminal points them at `program_log()` (as
+`divert_output` does): from then on they follow the log.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from engine.paths import program_log
 
 LIBRARY_LOG = "library.log"
 _SWITCHES = {
@@ -35,8 +38,35 @@ _SWITCHES = {
 _LOUD = ("transformers", "datasets", "huggingface_hub", "trl", "peft", "accelerate", "torch")
 
 _lock = threading.Lock()
-_handler: logging.FileHandler | None = None
-_diverted = False
+_handler: logging.Handler | None = None
+_path: Path | None = None
+
+
+class _Patient(io.TextIOWrapper):
+    """A stream to a person who may go away (a dropped line, a pipe's reader): the job goes on."""
+
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        raw = os.fdopen(descriptor, "wb")
+        super().__init__(raw, encoding=encoding, errors="replace", line_buffering=True)
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            self._let_go()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """What is still held back, and all that follows, goes nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
 
 
 @dataclass(frozen=True)
@@ -53,12 +83,12 @@ def quiet_libraries(log_path: Path) -> None:
     Called again it moves the same stream to another file. Switches that the person set in the
     environment are left as they are.
     """
-    global _handler
+    global _handler, _path
     for name, value in _SWITCHES.items():
         os.environ.setdefault(name, value)
     with _lock:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(log_path, encoding="utf-8", delay=True)
+        _make_folder(log_path)
+        handler: logging.Handler = logging.FileHandler(log_path, encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)
@@ -67,8 +97,8 @@ def quiet_libraries(log_path: Path) -> None:
             _handler.close()
         _handler = handler
         logging.captureWarnings(True)
-        if _diverted:
-            _point_descriptors_at(log_path)
+        _follow(_path or program_log(), log_path)
+        _path = log_path
     tame_loggers()
 
 
@@ -102,7 +132,6 @@ def divert_output(log_path: Path) -> Terminal:
 
     `sys.stdout` and `sys.stderr` still write to 1 and 2, so anything that prints lands in the log.
     """
-    global _diverted
     sys.stdout.flush()
     sys.stderr.flush()
     out, err = os.dup(1), os.dup(2)
@@ -110,23 +139,51 @@ def divert_output(log_path: Path) -> Terminal:
     os.set_inheritable(err, False)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     terminal = Terminal(
-        os.fdopen(out, "w", 1, encoding=encoding, errors="replace"),
-        os.fdopen(err, "w", 1, encoding=encoding, errors="replace"),
+        _Patient(out, encoding),
+        _Patient(err, encoding),
     )
     with _lock:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        _point_descriptors_at(log_path)
-        _diverted = True
+        _make_folder(log_path)
+        _point_at(log_path, (1, 2))
     return terminal
 
 
-def _point_descriptors_at(path: Path) -> None:
+def _follow(old: Path, new: Path) -> None:
+    """Descriptors that lead to the old log are ours, whoever pointed them there: move them."""
+    try:
+        target = old.stat()
+    except OSError:
+        return
+    ours = [fd for fd in (1, 2) if _leads_to(fd, target)]
+    if ours:
+        _point_at(new, ours)
+
+
+def _leads_to(descriptor: int, target: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), target)
+    except OSError:
+        return False
+
+
+def _point_at(path: Path, descriptors: Iterable[int]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            with suppress(OSError, ValueError):
+                stream.flush()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
+        log = os.open(path, flags, 0o644)
+    except OSError:
+        # A home that can't be written to: what libraries print is lost, the terminal stays whole.
+        log = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in descriptors:
+            os.dup2(log, descriptor)
     finally:
-        os.close(descriptor)
+        os.close(log)
+
+
+def _make_folder(log_path: Path) -> None:
+    with suppress(OSError):
+        log_path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,6 @@ from engine.runs.eventlog import read_events
 from engine.worker import ChatJob, ChatMessage, Engine, EvaluateJob, TrainJob
 
 REPO = Path(__file__).parents[3]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPO)}
 
 
 def _config(**changes):
@@ -422,7 +421,9 @@ def test_importing_the_worker_brings_no_torch_in():
         "heavy = {'torch','transformers','trl','peft','datasets','accelerate','numpy','pandas',"
         "'matplotlib','textual','rich','typer'} & set(sys.modules); assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env=ENVIRONMENT)
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(REPO)}
+    )
 
 
 def test_descriptors_are_kept_off_the_terminal(tmp_path):
@@ -430,20 +431,25 @@ def test_descriptors_are_kept_off_the_terminal(tmp_path):
 import os, sys, warnings
 from pathlib import Path
 from engine.worker.quiet import divert_output, library_log
-terminal = divert_output(Path({str(tmp_path / "program.log")!r}))
+from engine.paths import program_log
+terminal = divert_output(program_log())
 print("printed by a library")
 os.system("echo from C >&2")
-with library_log(Path({str(tmp_path)!r}), Path({str(tmp_path / "program.log")!r})):
+with library_log(Path({str(tmp_path)!r}), program_log()):
     os.system("echo in the run")
     warnings.warn("soon gone")
 os.system("echo after the run")
 terminal.out.write("for the person\\n")
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
     )
     assert (done.stdout, done.stderr) == ("for the person\n", "")
-    program = (tmp_path / "program.log").read_text()
+    program = (tmp_path / "state" / "finetui.log").read_text()
     assert {"printed by a library", "from C", "after the run"} <= set(program.splitlines())
     in_the_run = (tmp_path / "library.log").read_text()
     assert in_the_run.startswith("in the run\n") and "UserWarning: soon gone" in in_the_run

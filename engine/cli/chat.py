@@ -1,0 +1,133 @@
+"""`finetui chat`: a conversation, line by line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from engine.cli.output import Output, output, visible
+from engine.cli.train import WORDS
+from engine.config import RunConfig
+from engine.events import AnswerEnded, AnswerPiece, Event, LogLine, Progress
+from engine.worker import ChatJob, ChatMessage, Engine
+
+_HELP = "/exit leaves, /reset begins anew, /system TEXT sets the system text, /help shows this."
+
+
+def chat(
+    words: list[str] = WORDS,
+    once: str = typer.Option(
+        "", "--once", metavar="QUESTION", help="Answer one question and leave; - reads it."
+    ),
+    system: str = typer.Option("", "--system", help="The system text."),
+) -> int:
+    """Talk to a model, line by line; from a pipe, each line is a turn."""
+    from engine.cli.read import check_inputs, checked, read_words
+
+    config = checked(read_words(words), "chat")
+    check_inputs(config)
+    out = output()
+    out.divert()
+    engine = Engine()
+    talk = Conversation(config, engine, out, system)
+    try:
+        if once:
+            return talk.ask(sys.stdin.read().strip() if once == "-" else once)
+        return talk.loop()
+    finally:
+        engine.shutdown(save=False, deadline=5.0)
+
+
+class Conversation:
+    """The turns so far; one ChatJob a turn, the model kept between them."""
+
+    def __init__(self, config: RunConfig, engine: Engine, out: Output, system: str) -> None:
+        self._config = config
+        self._engine = engine
+        self._out = out
+        self._system = system or None
+        self._turns: list[ChatMessage] = []
+
+    def loop(self) -> int:
+        """Read lines until /exit or the end of the input; the last answer's exit code."""
+        typed = sys.stdin.isatty()
+        if typed:
+            self._out.tell(_HELP)
+        code = 0
+        while True:
+            if typed:
+                self._out.say("> ", end="")
+            try:
+                line = sys.stdin.readline()
+            except KeyboardInterrupt:
+                self._out.say()
+                return 128 + signal.SIGINT
+            text = line.strip()
+            if not line or text in ("/exit", "/quit", "exit"):
+                return code
+            if text.startswith("/"):
+                self._command(text)
+            elif text:
+                code = self.ask(text)
+                if code and not typed:
+                    return code
+
+    def ask(self, question: str) -> int:
+        """One turn: stream the answer. A turn that failed is taken back."""
+        from engine.cli.follow import follow
+
+        self._turns.append(ChatMessage("user", question))
+        job = ChatJob(self._config, tuple(self._turns), self._system)
+        answer = _Streamed(self._out)
+        outcome = follow(job, answer, self._engine)
+        if outcome.code == 0 or answer.text:
+            self._turns.append(ChatMessage("assistant", answer.text))
+        else:
+            self._turns.pop()
+        return outcome.code
+
+    def _command(self, text: str) -> None:
+        name, _, rest = text.partition(" ")
+        if name in ("/reset", "/clear", "/new"):
+            self._turns.clear()
+            self._out.tell("a new conversation")
+        elif name == "/system":
+            self._system = rest.strip() or None
+            self._turns.clear()
+            self._out.tell("system text set, a new conversation")
+        else:
+            self._out.tell(_HELP)
+
+
+class _Streamed:
+    """Shows an answer as it grows; what loads meanwhile is told on stderr."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._activity = ""
+        self._open = False
+        self.text = ""
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, AnswerPiece):
+            self.text += event.text
+            self._open = True
+            self._out.say(visible(event.text, lines=True), end="")
+        elif isinstance(event, AnswerEnded):
+            if not self._open:
+                self._out.say(visible(event.text, lines=True), end="")
+            self.text = event.text
+            self._out.say()
+            self._open = False
+        elif isinstance(event, Progress) and event.activity != self._activity:
+            self._activity = event.activity
+            self._out.tell(visible(event.activity))
+        elif isinstance(event, LogLine):
+            self._out.tell(visible(event.text))
+
+    def close(self) -> None:
+        if self._open:
+            self._out.say()
+            self._open = False

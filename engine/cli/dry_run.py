@@ -1,0 +1,86 @@
+"""What a run would do, from files and arithmetic alone: no torch, nothing written."""
+
+from __future__ import annotations
+
+from engine.cli.output import output, visible
+from engine.cli.words import amount, size
+from engine.config import RunConfig, format_value, settings, steps_of, to_flat
+from engine.problem import BadInput
+
+
+def describe(config: RunConfig) -> None:
+    """Print settings that differ from defaults, rows, steps, parameters, memory, the folder."""
+    out = output()
+    out.say("settings that differ from their defaults")
+    known = settings()
+    flat = to_flat(config, only_changed=True)
+    width = max(map(len, flat), default=0)
+    for name, value in flat.items():
+        shown = format_value(name, value) if name in known else str(value)
+        out.say(f"  {name:<{width}}  {visible(shown)}")
+    out.say()
+    for name, value in (*_rows(config), *_model(config), ("output folder", _folder(config))):
+        out.say(f"{name:<22}{visible(value)}")
+
+
+def _rows(config: RunConfig) -> list[tuple[str, str]]:
+    from engine.datasets import list_datasets
+    from engine.worker.questions import data_facts
+
+    facts = data_facts(list_datasets(config.dataset_dir), config)
+    if facts.missing:
+        # Sets that only the hub holds are counted when they are read.
+        return [("rows", f"{facts.rows:,} known, not yet: {', '.join(facts.missing)}")]
+    steps = steps_of(facts.rows, config)
+    held = f", {facts.eval_rows:,} held out" if facts.eval_rows else ""
+    return [
+        ("rows", f"{facts.rows:,}{held}"),
+        (
+            "steps",
+            f"{steps.total:,} ({steps.per_epoch:,} an epoch, warm-up {steps.warmup:,}), "
+            f"{steps.effective_batch} rows each",
+        ),
+    ]
+
+
+def _model(config: RunConfig) -> list[tuple[str, str]]:
+    from engine.telemetry import read_machine
+    from engine.worker.questions import forecast, model_card
+
+    try:
+        card = model_card(config.model_name_or_path or "")
+    except BadInput as error:
+        return [("model", f"{config.model_name_or_path}: {error.problem.what}")]
+    needs = forecast(card, config)
+    machine = read_machine()
+    gpu = machine.gpus[0].total if machine.gpus and not config.use_cpu else None
+    has = size(gpu or machine.ram_total)
+    share = 100 * needs.trainable_parameters / max(needs.parameters, 1)
+    return [
+        ("model", f"{card.name}, {card.architecture}, {amount(card.parameters)} parameters"),
+        (
+            "trainable parameters",
+            f"{needs.trainable_parameters:,} of {needs.parameters:,} ({share:.2f} %)",
+        ),
+        (
+            "memory",
+            f"about {size(needs.total)} of {has}: weights {size(needs.weights)}, gradients "
+            f"{size(needs.gradients)}, optimiser {size(needs.optimiser)}, activations "
+            f"{size(needs.activations + needs.logits)}",
+        ),
+    ]
+
+
+def _folder(config: RunConfig) -> str:
+    from engine.runs.folder import planned_folder, refuse_earlier_run, resumed_folder
+
+    resume = config.resume_from_checkpoint
+    from pathlib import Path
+
+    if config.output_dir:
+        folder = Path(config.output_dir).expanduser()
+        refuse_earlier_run(config, folder)
+        return str(folder)
+    if isinstance(resume, str) and resume:
+        return str(resumed_folder(Path(resume)))
+    return str(planned_folder(config))

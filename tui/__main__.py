@@ -1,0 +1,67 @@
+"""The command `finetui`: the screen, or with a command the same work without one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+_SCREEN_OPTIONS = ("--lang", "--theme", "--model")
+_USAGE = """\
+usage: finetui [--lang en|zh] [--theme NAME] [--model NAME]    open the screen
+       finetui COMMAND …                                       work without it
+
+commands: train chat evaluate export runs models datasets doctor settings version
+`finetui COMMAND --help` tells about one; `finetui --help` shows this.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Open the screen, or run a command. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = screen_options(words)
+    if options is not None:
+        return _open_screen(options)
+    if words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_USAGE)
+        return 0
+    if words[0] in ("--version", "-V"):
+        words = ["version"]
+    from engine.cli import main as command
+
+    return command(words)
+
+
+def screen_options(words: Sequence[str]) -> dict[str, str] | None:
+    """The screen's options (`--name value` or `--name=value`), None where a command is meant."""
+    found: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name not in _SCREEN_OPTIONS:
+            return None
+        if not equals:
+            if not rest:
+                return None
+            value = rest.pop(0)
+        found[name.removeprefix("--")] = value
+    return found
+
+
+def _open_screen(options: dict[str, str]) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        sys.stderr.write(
+            "error: The screen needs a terminal, and this is none.\n"
+            "  try:   finetui train, or another command (finetui --help)\n"
+        )
+        return 2
+    from tui.app import run
+
+    return run(
+        language=options.get("lang", ""),
+        theme=options.get("theme", ""),
+        model=options.get("model", ""),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
