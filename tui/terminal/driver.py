@@ -11,6 +11,7 @@ import locale
 import os
 import re
 import signal
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
 
 from tui.terminal.colours import Colours, choose_depth
-from tui.terminal.fds import take_terminal
+from tui.terminal.fds import output_is_redirected, take_terminal
 from tui.terminal.model import ScreenModel
 from tui.terminal.output import Output
 from tui.terminal.styles import Styles
@@ -67,6 +68,10 @@ class FinetuiDriver(LinuxDriver):
         self.terminal = take_terminal()
         # True colour goes in, the diff layer decides what comes out. Rich would choose by itself.
         app.console._color_system = ColorSystem.TRUECOLOR
+        if output_is_redirected():
+            # Textual swallows what is printed while it runs; it belongs in the log.
+            app._capture_stdout = sys.__stdout__  # type: ignore[assignment]
+            app._capture_stderr = sys.__stderr__  # type: ignore[assignment]
         self.colours = Colours(choose_depth(os.environ, no_color=app.no_color))
         self.ascii = needs_ascii(os.environ)
         self._quiet_timer: asyncio.TimerHandle | None = None

@@ -128,6 +128,11 @@ def redirect_output(path: str | Path) -> None:
         os.close(log)
 
 
+def output_is_redirected() -> bool:
+    """True between `redirect_output` and `restore`."""
+    return _saved is not None
+
+
 def restore() -> None:
     """Point descriptors 1 and 2 back to where they led."""
     global _saved
@@ -149,7 +154,7 @@ def _terminal_fd() -> int:
     for fd in (2, 1, 0):
         if os.isatty(fd):
             return fd
-    return 2
+    raise OSError("no terminal: standard input, output and error lead elsewhere")
 
 
 def _open_privately(fd: int) -> int:
@@ -183,7 +188,8 @@ def _write_in_time(fd: int, data: bytes, timeout: float) -> None:
 
 def flush_output() -> None:
     """Write out what Python holds back for descriptors 1 and 2."""
-    for stream in (sys.stdout, sys.stderr):
+    # On the screen Textual has put its own objects in their place.
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()

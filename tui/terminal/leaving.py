@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -116,22 +117,38 @@ class LeaveGuard:
         try:
             self.on_leave(name)
         except BaseException:
-            traceback.print_exc()
+            traceback.print_exc(file=sys.__stderr__)  # Textual swallows sys.stderr
         finally:
             flush_output()  # here, under the deadline: a stuck thread may hold a stream's lock
 
 
+# A forked child (a data loader's worker) is no screen: its signals end it, and only it. Signals
+# wait over the fork: the child's first ones would still go through the wake-up descriptor to us.
+
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    if _current is not None:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _unblock() -> None:
+    mask = _forking.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _forget_in_child() -> None:
-    """A forked child (a data loader's worker) is no screen: its signals end it, and only it."""
     global _current
     guard, _current = _current, None
-    if guard is None:
-        return
-    signal.set_wakeup_fd(-1)
-    for number in guard._previous:
-        if signal.getsignal(number) == guard._handle:
-            handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, handler)
+    if guard is not None:
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            if signal.getsignal(number) == guard._handle:
+                interrupt = number == signal.SIGINT
+                signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
+    _unblock()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_unblock, after_in_child=_forget_in_child)
