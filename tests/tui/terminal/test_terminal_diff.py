@@ -87,7 +87,7 @@ _ERASES = st.tuples(
 _WRITES = st.lists(st.one_of(_runs(), _runs(), _runs(), _ERASES), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(frames=st.lists(_WRITES.map("".join), min_size=1, max_size=6))
 def test_the_diff_shows_what_the_raw_output_shows(emulator, frames: list[str]) -> None:
     raw, ours, pipeline = emulator(WIDTH, HEIGHT), emulator(WIDTH, HEIGHT), Pipeline()
@@ -101,7 +101,7 @@ def test_the_diff_shows_what_the_raw_output_shows(emulator, frames: list[str]) -
         assert (ours.cursor.x, ours.cursor.y) == (2, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(frame=_WRITES.map("".join))
 def test_the_same_frame_again_sends_nothing(frame: str) -> None:
     pipeline = Pipeline()
@@ -111,7 +111,7 @@ def test_the_same_frame_again_sends_nothing(frame: str) -> None:
     assert pipeline(frame).replace("\x1b[?7l", "") == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(frame=_WRITES.map("".join), cut=st.integers(0, 400))
 def test_a_sequence_may_be_cut_anywhere(frame: str, cut: int) -> None:
     whole, pieces = Pipeline(), Pipeline()

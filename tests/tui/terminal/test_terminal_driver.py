@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import termios
 import time
@@ -138,18 +139,26 @@ def test_the_screen_is_the_same_as_with_textuals_driver(start, size, tmp_path) -
 
 
 @pytest.mark.parametrize(
-    ("environ", "absent"),
+    ("environ", "colour"),
     [
-        ({"FINETUI_COLORS": "16"}, (b"38;2", b"48;2", b"38;5", b"48;5")),
-        ({"FINETUI_COLORS": "256"}, (b"38;2", b"48;2")),
-        ({"NO_COLOR": "1"}, (b"38;", b"48;", b"[31m", b";31")),
+        ({"FINETUI_COLORS": "truecolor"}, r"[34]8;2;\d+;\d+;\d+"),
+        ({"FINETUI_COLORS": "256"}, r"[34]8;5;\d+|3\d|4\d|9\d|10\d"),
+        ({"FINETUI_COLORS": "16"}, r"3\d|4\d|9\d|10\d"),
+        ({"NO_COLOR": "1"}, None),
     ],
 )
-def test_colours_are_of_the_terminals_depth(start, environ, absent) -> None:
+def test_colours_are_of_the_terminals_depth(start, environ, colour) -> None:
     child = start(DRIVER="1", **environ)
     child.wait_for("all done")
-    for code in absent:
-        assert code not in child.screen.raw
+    styles = set(re.findall(rb"\x1b\[([\d;]*)m", child.screen.raw))
+    plain = r"|2?\d|39|49"  # attributes on and off, and the default colours
+    allowed = rf"{colour}|{plain}" if colour else plain
+    if environ == {"FINETUI_COLORS": "truecolor"}:
+        allowed += r"|3\d|4\d|9\d|10\d"  # ANSI colours stay what they are
+    for style in styles:
+        assert re.fullmatch(rf"(?:(?:{allowed})(?:;|$))*", style.decode()), style
+    if colour:
+        assert any(re.search(rf"(?:^|;)(?:{colour})(?:;|$)", style.decode()) for style in styles)
 
 
 def test_ascii_alone_reaches_a_terminal_without_utf8(start) -> None:
