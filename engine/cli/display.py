@@ -128,8 +128,10 @@ class Bar:
 def sentence(event: Event) -> str:
     """An event as one line; empty for those that are no news by themselves."""
     if isinstance(event, StateChanged):
-        detail = f": {visible(event.detail)}" if event.detail else ""
-        return "" if event.state in ("failed", "loading") else f"{event.state}{detail}"
+        # The other states show in what follows them: steps, a saved checkpoint, an error.
+        if event.state not in ("queued", "paused", "evaluating", "exporting", "done", "stopped"):
+            return ""
+        return event.state + (f": {visible(event.detail)}" if event.detail else "")
     if isinstance(event, RunDescribed):
         share = 100 * event.trainable_parameters / max(event.parameters, 1)
         return (

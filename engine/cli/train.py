@@ -56,6 +56,8 @@ def train(
 
 def _tell_result(result: dict[str, object]) -> None:
     for name, value in result.items():
+        if value is None:
+            continue
         shown = f"{value:.4g}" if isinstance(value, float) else visible(str(value))
         output().say(f"{visible(name)}: {shown}")
 

@@ -78,11 +78,6 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield event
 
 
-def last_events(path: Path, size: int = 16384) -> list[Event]:
-    """The whole events in the last `size` bytes of a log, in order."""
-    return [event for line in tail_lines(path, size) if (event := from_json(_text(line)))]
-
-
 def _text(line: bytes) -> str:
     return line.decode("utf-8", errors="replace")
 

@@ -26,7 +26,8 @@ from engine.events import (
 )
 from engine.paths import saves_dir
 from engine.runs import process
-from engine.runs.eventlog import EventLog, last_events
+from engine.runs.checkpoints import newest_complete
+from engine.runs.eventlog import EventLog
 from engine.runs.folder import CHECKPOINT, model_label
 from engine.runs.tail import head_lines, tail_lines
 from engine.runs.trainer_log import LogPoint, parse_point
@@ -104,7 +105,7 @@ def find_run(name: str, root: Path | None = None) -> RunSummary | None:
 def read_run(folder: Path) -> RunSummary:
     """The summary of one run folder."""
     names = set(_names(folder))
-    events = last_events(folder / "events.jsonl") if "events.jsonl" in names else []
+    events = _last_events(folder) if "events.jsonl" in names else []
     points = _last_points(folder) if "trainer_log.jsonl" in names else []
     described = _described(folder) if "events.jsonl" in names else None
     steps = tuple(sorted(int(m.group(1)) for name in names if (m := CHECKPOINT.match(name))))
@@ -189,8 +190,34 @@ def _names(folder: Path) -> list[str]:
 
 
 def _last_points(folder: Path) -> list[LogPoint]:
-    lines = tail_lines(folder / "trainer_log.jsonl", 8192)
-    return [point for line in lines if (point := parse_point(line)) is not None]
+    """The last point with a loss and, where it is another, the last point; in order."""
+    found: list[LogPoint] = []
+    for line in reversed(tail_lines(folder / "trainer_log.jsonl", 8192)):
+        point = parse_point(line)
+        if point is None:
+            continue
+        if point.loss is not None:
+            return [point, *found]
+        found = found or [point]
+    return found
+
+
+def _last_events(folder: Path) -> list[Event]:
+    """What the end of the log says of states and faults, and its last step; in order.
+
+    Lines of other kinds are told by their bytes and not parsed.
+    """
+    found: list[Event] = []
+    stepped = False
+    for line in reversed(tail_lines(folder / "events.jsonl")):
+        step = b'"StepLogged"' in line
+        if (step and stepped) or not (step or b'"StateChanged"' in line or b'"JobFailed"' in line):
+            continue
+        event = from_json(line.decode("utf-8", errors="replace"))
+        if event is not None:
+            stepped = stepped or step
+            found.append(event)
+    return found[::-1]
 
 
 def _described(folder: Path) -> RunDescribed | None:
@@ -269,7 +296,7 @@ def _state(
     updated: float,
     checkpoints: tuple[int, ...],
 ) -> tuple[State, str]:
-    if events or process.LOCK_NAME in names:
+    if "events.jsonl" in names or process.LOCK_NAME in names:
         return _own_state(folder, names, events, checkpoints)
     return _foreign_state(names, points, updated, checkpoints)
 
@@ -297,9 +324,10 @@ def _what_killed(folder: Path, checkpoints: tuple[int, ...]) -> str:
         cause = "Its process was killed; the kernel reports that memory had run out."
     else:
         cause = "Its process ended without a word (killed, or the machine went down)."
-    if checkpoints:
-        return f"{cause} It can be resumed from step {checkpoints[-1]} or an earlier checkpoint."
-    return f"{cause} No checkpoint had been saved."
+    whole = newest_complete(folder) if checkpoints else None
+    if whole is not None:
+        return f"{cause} It can be resumed from step {whole.step}."
+    return f"{cause} No complete checkpoint had been saved."
 
 
 def _foreign_state(

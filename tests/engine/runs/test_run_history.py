@@ -158,7 +158,7 @@ assert running_pid(Path({str(folder)!r})) == os.getpid()
     subprocess.run([sys.executable, "-c", claim], check=True, env=environment)
     assert process.running_pid(folder) is None
     (run,) = interrupted_runs(tmp_path)
-    assert run.state == "interrupted" and "resumed from step 2" in run.last_note
+    assert run.state == "interrupted" and "No complete checkpoint" in run.last_note
     acknowledge(run)
     assert interrupted_runs(tmp_path) == []
     assert read_run(folder).state == "interrupted"
