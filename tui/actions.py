@@ -22,7 +22,8 @@ class Action:
 
     `keys` are Textual key names, the first one is shown. `label` stands in the bottom line, `help`
     in the help screen and the palette. `method` names the `action_…` method. `rank` orders the
-    bottom line (0: not shown there). `palette` is False for plain movement.
+    bottom line (0: not shown there). `palette` is False for plain movement. `sign` is written for
+    the key where it stands for two (`↑↓`).
     """
 
     id: str
@@ -33,6 +34,7 @@ class Action:
     scope: str
     rank: int = 0
     palette: bool = True
+    sign: str = ""
 
 
 def _action(
@@ -43,6 +45,7 @@ def _action(
     method: str = "",
     rank: int = 0,
     palette: bool = True,
+    sign: str = "",
 ) -> Action:
     scope = id.split(".", 1)[0]
     return Action(
@@ -54,6 +57,7 @@ def _action(
         scope=scope,
         rank=rank,
         palette=palette,
+        sign=sign,
     )
 
 
@@ -164,7 +168,7 @@ ACTIONS: tuple[Action, ...] = (
         False,
     ),
     _action("data.folder", "d", _m("folder"), _m("Another dataset folder"), "folder", 3),
-    _action("rows.next", "down j", _m("row"), _m("Next row"), "next_row", 1, False),
+    _action("rows.next", "down j", _m("row"), _m("Next row"), "next_row", 1, False, "↑↓"),
     _action("rows.previous", "up k", "", _m("Previous row"), "previous_row", 0, False),
     _action("rows.go", "g", _m("go to"), _m("Go to a row by its number"), "go_to_row", 2),
     _action(
@@ -184,7 +188,9 @@ ACTIONS: tuple[Action, ...] = (
     ),
     # Settings form.
     _action("form.edit", "enter", _m("edit"), _m("Edit the value"), "edit", 2, False),
-    _action("form.lower", "left", _m("choose"), _m("Previous choice"), "previous_choice", 3, False),
+    _action(
+        "form.lower", "left", _m("choose"), _m("Previous choice"), "previous_choice", 3, False, "←→"
+    ),
     _action("form.higher", "right", "", _m("Next choice"), "next_choice", 0, False),
     _action("form.flip", "space", "", _m("Switch on or off"), "flip", 0, False),
     _action("form.default", "d", _m("default"), _m("Back to the default"), "default", 4),
@@ -305,7 +311,11 @@ class Keys:
 
     def sign(self, action_id: str) -> str:
         """The first key of an action, as written for a person."""
-        return key_sign(self.of(BY_ID[action_id])[0])
+        return self.sign_of(BY_ID[action_id])
+
+    def sign_of(self, action: Action) -> str:
+        own = action.id in self.own
+        return action.sign if action.sign and not own else key_sign(self.of(action)[0])
 
 
 def read_keys(path: Path) -> tuple[Keys, str | None]:
@@ -328,5 +338,5 @@ def line(scopes: Iterable[str], keys: Keys) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for scope in scopes:
         ranked = sorted((a for a in in_scope(scope) if a.rank), key=lambda action: action.rank)
-        pairs += [(key_sign(keys.of(action)[0]), action.label) for action in ranked if action.label]
+        pairs += [(keys.sign_of(action), action.label) for action in ranked if action.label]
     return pairs

@@ -5,7 +5,9 @@ It holds no logic of training: what is to be run lives in `Studio`, what runs in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from textual import events
@@ -86,6 +88,7 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         self.wide = False
         self._woken = False
         self._answering = False
+        self._told: set[str] = set()
         chosen, warning = load_theme(theme or remembered.theme or "dark")
         set_current_theme(chosen)
         if warning:
@@ -139,8 +142,8 @@ class FinetuiApp(JobActions, LookActions, App[int]):
     def take_in(self) -> None:
         """Fold the engine's events and draw."""
         self._woken = False
-        heard = self.studio.drain()
-        self.react(heard)
+        with self.alive():
+            self.react(self.studio.drain())
         answering = self.studio.answering
         if answering and not self._answering:
             self._answering = True
@@ -156,13 +159,14 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         """Draw all that is visible; each widget compares and sends only what changed."""
         if not self.is_running:
             return
-        if self.rail.display:
-            self.rail.show()
-        view = self.views[self.view_name]
-        if view.display and view.is_mounted:
-            view.show()
-        self._show_top()
-        self._show_keys()
+        with self.alive():
+            if self.rail.display:
+                self.rail.show()
+            view = self.views[self.view_name]
+            if view.display and view.is_mounted:
+                view.show()
+            self._show_top()
+            self._show_keys()
 
     def _show_top(self) -> None:
         studio = self.studio
@@ -182,7 +186,10 @@ class FinetuiApp(JobActions, LookActions, App[int]):
             running = self.studio.current is not None
             first = ("app.stop", "app.pause") if running else ("app.train",)
             pairs = [(self.keys.sign(name), _(actions.BY_ID[name].label)) for name in first]
-            pairs += [(key, _(text)) for key, text in actions.line(["train"], self.keys)]
+            if self.studio.live is not None or self.view_name == "runs":
+                pairs += [(key, _(text)) for key, text in actions.line(["train"], self.keys)]
+            if self.view_name == "runs":
+                pairs.append((self.keys.sign("app.back"), _("back")))
         else:
             pairs = [(key, _(text)) for key, text in actions.line(scopes, self.keys)]
             if scopes[0] in RAIL_NAMES or scopes[0] == "form":
@@ -321,8 +328,22 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         self.post_message(Later(function, args))
 
     def on_later(self, message: Later) -> None:
-        message.function(*message.args)
+        with self.alive():
+            message.function(*message.args)
         self.show()
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """A fault of our own in what is drawn or taken in is told once and logged; the screen and
+        the run under it go on."""
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exception(error)  # descriptor 2 leads to the program's log
+            what = f"{type(error).__name__}: {error}"
+            if what not in self._told:
+                self._told.add(what)
+                self.notify(f"{_('finetui made a mistake; F5 shows its log.')} {what}", timeout=10)
 
     # Language, theme, redraw
 

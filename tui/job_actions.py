@@ -1,4 +1,4 @@
-"""What a person asks of the engine: train, stop, pause, resume, leave. And how its ends are told."""
+"""What a person asks of the engine: train, stop, resume, leave; and how jobs' ends are told."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
     from engine.datasets import DatasetEntry, Encoder, Example, RowIndex, TokenPiece
-    from engine.models import Forecast, ModelCard
+    from engine.models import FieldNote, Forecast, ModelCard
     from engine.runs.history import RunSummary
     from engine.telemetry import Machine
 
-    __all__ = ["DatasetEntry", "Forecast", "ModelCard"]
+    __all__ = ["DatasetEntry", "FieldNote", "Forecast", "ModelCard"]
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,20 @@ def _open(folder: str | None, name: str, filled: tuple[str | None, str | None]) 
     return open_rows(name, folder, Fill(*filled))
 
 
-@lru_cache(maxsize=2)
+_encoders: dict[tuple[Path, str], Encoder] = {}
+
+
 def _encoder(folder: Path, config: RunConfig) -> Encoder:
+    """The encoder for a model and settings; the last one made is kept. On the look-up thread."""
+    from engine.config import to_flat
     from engine.datasets import Encoder
 
-    return Encoder(folder, config)
+    key = (folder, json.dumps(to_flat(config), sort_keys=True, default=str))
+    if key not in _encoders:
+        made = Encoder(folder, config)
+        _encoders.clear()
+        _encoders[key] = made
+    return _encoders[key]
 
 
 def _rows_of(name: str, config: RunConfig) -> RowIndex:

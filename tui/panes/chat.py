@@ -31,7 +31,7 @@ CURSOR = "▍"
 
 @dataclass
 class Turn:
-    """One turn of the transcript; `note` says how long an answer took, `open` that it still grows."""
+    """One turn of the transcript; `note` tells how an answer went, `open` that it still grows."""
 
     role: str
     text: str

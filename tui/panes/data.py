@@ -198,7 +198,7 @@ class DataView(View):
             first = f"{name} · {entry.kind} · {row_count(entry)} · {size(entry.size_bytes)}"
         lines = [[(first, "text")]]
         if self.row is not None and self.row.dataset == entry.name:
-            lines.append([(_("columns"), "dim"), ("  " + "  ".join(self.row.raw), "text")])
+            lines.append([(_("columns"), "dim"), (_columns(entry, self.row), "text")])
         reason = self.studio.misfit(entry)
         if reason:
             lines.append([(f"{_('not for this stage')}: {reason}", "warning")])
@@ -362,3 +362,12 @@ def token_lines(pieces: list[tuple[str, str]], width: int) -> list[Line]:
     if line:
         lines.append(line)
     return lines
+
+
+def _columns(entry: DatasetEntry, row: RowView) -> str:
+    """`prompt=instruction  query=input`, where the registry maps them; else the file's own."""
+    from dataclasses import asdict
+
+    mapped = asdict(entry.info.columns) if entry.info is not None else {}
+    pairs = [f"{ours}={theirs}" for ours, theirs in mapped.items() if theirs in row.raw]
+    return "  " + "  ".join(pairs or row.raw)

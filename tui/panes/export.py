@@ -84,18 +84,11 @@ class ExportView(JobView):
             return [
                 [
                     (
-                        _(
-                            "The adapter is added to its base's weights; the result is a model folder"
-                        ),
+                        _("The adapter is added to its base's weights: a model folder of its own,"),
                         "dim",
                     )
                 ],
-                [
-                    (
-                        _("of its own, with tokenizer, chat template and a Modelfile for Ollama."),
-                        "dim",
-                    )
-                ],
+                [(_("with tokenizer, chat template and a Modelfile for Ollama."), "dim")],
             ]
         if live.failure is not None:
             return [[(live.failure.what, "error")], [(live.failure.hint, "text")]]

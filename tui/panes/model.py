@@ -11,11 +11,11 @@ from tui.actions import bindings
 from tui.language import _
 from tui.panes.view import View
 from tui.widgets.frame import Line, LinesPanel
-from tui.widgets.numbers import compact, memory, size, thousands
+from tui.widgets.numbers import compact, size, thousands
 from tui.widgets.text_safe import wrap_cells
 
 if TYPE_CHECKING:
-    from engine.worker.questions import Forecast, ModelCard
+    from engine.worker.questions import FieldNote, Forecast, ModelCard
     from tui.studio import Studio
 
 KEY_CELLS = 25
@@ -82,7 +82,7 @@ class ModelView(View):
                 (_("together"), forecast.total),
             ]
             for label, count in parts:
-                lines.append([(f"{label:<{KEY_CELLS}}", "dim"), (f"{memory(count)} GB", "text")])
+                lines.append([(f"{label:<{KEY_CELLS}}", "dim"), (size(count), "text")])
         return lines
 
     def _fields(self, card: ModelCard) -> list[Line]:
@@ -91,5 +91,10 @@ class ModelView(View):
         for note in card.fields:
             head = f"{note.key} "
             lines.append([(head, "accent"), (note.value, "text")])
-            lines += [[("  " + part, "dim")] for part in wrap_cells(note.sentence, room + 20)]
+            lines += [[("  " + part, "dim")] for part in wrap_cells(_sentence(note), room + 20)]
         return lines
+
+
+def _sentence(note: FieldNote) -> str:
+    """The field's sentence in the screen's language, this model's values filled in."""
+    return _(note.message).format(**dict(note.parts))

@@ -182,7 +182,10 @@ class SettingsPanel(Framed):
         rows = self._rows()
         if y < len(rows):
             label, value, keys = rows[y]
-            mark = "● " if keys & self.studio.changed() else "  "
+            told = keys & self.studio.changed() or (
+                label == _("preset") and self.studio.preset_label()
+            )
+            mark = "● " if told else "  "
             right: list[Span] = [(value, "text"), (f" {mark}"[:3].rstrip() + " ", "accent")]
             if mark == "  ":
                 right = [(f"{value} ", "text")]

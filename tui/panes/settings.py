@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from engine.config import (
     applies,
+    empty_means,
     format_value,
     parse_value,
     preset_changes,
@@ -168,12 +169,12 @@ class SettingsView(View):
         info = settings()[name]
         value = getattr(config, name)
         kind = "text"
-        shown = format_value(name, value)
+        shown = format_value(name, value) or _(empty_means(config, name))
         if info.kind == "bool" and not info.optional:
             kind, shown = "switch", "x" if value else ""
         elif info.kind == "choice" or (info.kind == "bool" and info.optional):
             kind = "choice"
-            shown = shown or _("auto")
+            shown = shown or "–"
         problem = faults.get(name)
         return FormRow(
             name,
@@ -260,7 +261,8 @@ class SettingsView(View):
             gpus = [gpu.total for gpu in studio.reading.gpus if gpu.total]
             total = max(gpus) if gpus else studio.reading.ram.total
             if total:
-                words = f"{_('memory')} {memory(studio.forecast.total)} {_('of')} {total / 2**30:.0f} GB"
+                needed, has = memory(studio.forecast.total), f"{total / 2**30:.0f} GB"
+                words = f"{_('memory')} {needed} {_('of')} {has}"
         if studio.rows is not None:
             seconds = studio.seconds_per_run(steps_of(studio.rows, studio.config).total)
             if seconds is not None:
@@ -439,7 +441,7 @@ class SettingsView(View):
 
 
 def _shown(name: str, value: object) -> str:
-    return format_value(name, value) or _("auto")
+    return format_value(name, value) or "–"
 
 
 def _air_before_folds(rows: list[FormRow]) -> list[FormRow]:

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from tui.actions import bindings
@@ -33,13 +32,16 @@ class TrainView(View):
     scope = "train"
     BINDINGS: ClassVar = bindings("train")
     DEFAULT_CSS = """
-    TrainView #upper { height: 1fr; }
+    TrainView LossChart { height: 1fr; }
     TrainView #welcome { height: 1fr; }
     TrainView Watched { height: 4; }
     TrainView Machine { height: 4; }
     TrainView LogPanel { height: 8; }
     TrainView.narrow Watched, TrainView.narrow Machine { height: 1; }
     TrainView.narrow LogPanel { height: 3; }
+    TrainView.wide { layout: grid; grid-size: 2; grid-columns: 3fr 2fr; grid-rows: auto auto 1fr; }
+    TrainView.wide LossChart, TrainView.wide #welcome { row-span: 3; height: 100%; }
+    TrainView.wide LogPanel { height: 100%; }
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -58,8 +60,7 @@ class TrainView(View):
 
     def compose(self) -> ComposeResult:
         yield self.welcome
-        with Horizontal(id="upper"), Vertical():
-            yield self.chart
+        yield self.chart
         yield self.watched
         yield self.machine
         yield self.log_panel
@@ -70,6 +71,7 @@ class TrainView(View):
     def fit(self, narrow: bool, wide: bool) -> None:
         self._narrow = narrow
         self.set_class(narrow, "narrow")
+        self.set_class(wide, "wide")
         self.log_panel.border = "rule" if narrow else "box"
         for panel in (self.watched, self.machine):
             panel.border = "none" if narrow else "box"
@@ -83,7 +85,7 @@ class TrainView(View):
         if began and self.welcome.has_focus:
             self.chart.focus()
         self.welcome.display = not began
-        self.query_one("#upper").display = began
+        self.chart.display = began
         self.watched.display = began
         if live is None:
             self.welcome.set_lines(self._first_words())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["heading", "fold", "text", "choice", "switch", "note"]
 LABEL_CELLS = 28
+USUAL_LABEL_CELLS = 22
 VALUE_CELLS = 9
 
 
@@ -175,11 +176,10 @@ class FormList(Framed):
     @property
     def value_column(self) -> int:
         """The cell where every value starts: at most 28 after the label's beginning."""
+        rows = [row for row in self._rows if _can_stop(row) and row.kind != "fold"]
+        widest = max((cell_len(row.label) for row in rows), default=0) + 1
         room = self.content_width - 3 - VALUE_CELLS - 2
-        labels = [
-            cell_len(row.label) for row in self._rows if _can_stop(row) and row.kind != "fold"
-        ]
-        return 3 + max(8, min(LABEL_CELLS - 6, max(labels, default=0) + 1, room))
+        return 3 + max(8, min(LABEL_CELLS, max(USUAL_LABEL_CELLS, widest), room))
 
     def content_line(self, y: int, width: int) -> Line:
         if not self._rows:

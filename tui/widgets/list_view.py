@@ -20,7 +20,7 @@ from tui.widgets.text_safe import visible, wrap_cells
 class ListRow:
     """One row. `key` tells it apart; `figures` stand right-aligned in columns at the right; `mark`
     is one cell before the name (`✓`), `mark_role` its colour. A `dim` row is shown dimmed, with
-    `reason` instead of its figures."""
+    `reason`, where there is one, instead of its figures."""
 
     key: str
     text: str
@@ -107,13 +107,13 @@ class ListPanel(Framed):
         self._rows = new
         places = [index for index, row in enumerate(new) if row.key == key]
         self._cursor = places[0] if places else max(0, min(self._cursor, len(new) - 1))
-        count = max((len(row.figures) for row in new if not row.dim), default=0)
+        count = max((len(row.figures) for row in new if not row.reason), default=0)
         self._columns = tuple(
             max(
                 (
                     cell_len(visible(row.figures[column]))
                     for row in new
-                    if not row.dim and column < len(row.figures)
+                    if not row.reason and column < len(row.figures)
                 ),
                 default=0,
             )
@@ -147,7 +147,7 @@ class ListPanel(Framed):
             return ()
         row = self._rows[index]
         line = self._row_line(row, width)
-        if not (self.has_focus and index == self._cursor):
+        if not ((self.has_focus or self.cursor_always) and index == self._cursor):
             return line
         # Reversed, so that it is seen without colours too, over the whole width.
         text = "".join(part for part, _ in line)
@@ -163,11 +163,9 @@ class ListPanel(Framed):
             mark = visible(row.mark)[:1] or " "
             line += [(mark, "dim" if row.dim else row.mark_role), (" ", role)]
         start = 3 if self._marks else 1
-        if row.dim:
+        reason = visible(row.reason)
+        if row.dim and reason:
             room = max(0, width - start - 1)
-            reason = visible(row.reason)
-            if not reason:
-                return [*line, (middle_cut(name, room), role)]
             name = middle_cut(name, max(room // 3, room - cell_len(reason) - 2))
             left = room - cell_len(name) - 2
             return [*line, (name, role), ("  " + end_cut(reason, left), role)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import ClassVar
 
 from textual.binding import Binding
 
-from tui.widgets.frame import Framed, Line, Span, cut_line
+from tui.widgets.frame import Framed, Line
 from tui.widgets.numbers import thousands
+from tui.widgets.text_safe import visible, wrap_cells
 
-_ROLES = {"warning": "warning", "error": "error", "ok": "ok", "debug": "dim"}
+_ROLES = {"warning": "warning", "error": "error", "ok": "ok", "debug": "dim", "note": "text"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class LogPanel(Framed):
         self._kept: deque[LogLine] = deque(maxlen=limit)
         self._count_text = figure
         self._first = 0
+        self._wrapped: tuple[int, list[Line]] = (0, [])
 
     def add(self, lines: Iterable[LogLine]) -> None:
         """Adds lines, the oldest of them first."""
@@ -75,23 +78,45 @@ class LogPanel(Framed):
 
     def _shown_again(self) -> None:
         self._first = max(0, min(self._first, len(self._kept) - 1))
+        self._wrapped = (0, [])
         self._figure = self._count_text(len(self._kept))
         self.picture_changed()
 
     def content_line(self, y: int, width: int) -> Line:
-        index = y + self._first
-        if index >= len(self._kept):
-            return ()
-        line = self._kept[index]
-        role = _ROLES.get(line.level, "text")
-        spans: list[Span] = [(f" {line.time}  ", "dim"), (line.text, role)]
-        return cut_line(spans, width - 1)
+        if self._wrapped[0] != width:
+            self._wrapped = (width, self._wrap(width))
+        lines = self._wrapped[1]
+        return lines[y] if y < len(lines) else ()
+
+    def _wrap(self, width: int) -> list[Line]:
+        """The lines in view, from the one scrolled to; what is long goes on below its text."""
+        lines: list[Line] = []
+        for line in itertools.islice(self._kept, self._first, None):
+            lines += _wrapped(line, width)
+            if len(lines) >= self.content_height:
+                break
+        return lines
+
+    def _last_first(self) -> int:
+        """The line to scroll to so that the oldest one is just in view."""
+        height = self.content_height
+        index = len(self._kept)
+        while index > 0:
+            height -= len(_wrapped(self._kept[index - 1], self.content_width))
+            if height < 0:
+                break
+            index -= 1
+        return min(index, max(0, len(self._kept) - 1))
 
     def _scroll_by(self, by: int) -> None:
-        first = max(0, min(self._first + by, len(self._kept) - self.content_height))
+        first = max(0, min(self._first + by, self._last_first()))
         if first != self._first:
             self._first = first
+            self._wrapped = (0, [])
             self.content_changed()
+
+    def on_resize(self) -> None:
+        self._wrapped = (0, [])
 
     def action_scroll_log(self, by: int) -> None:
         self._scroll_by(by)
@@ -110,3 +135,12 @@ class LogPanel(Framed):
 
     def on_mouse_scroll_up(self) -> None:
         self._scroll_by(-1)
+
+
+def _wrapped(line: LogLine, width: int) -> list[Line]:
+    """One log line, what is too long going on below its text."""
+    role = _ROLES.get(line.level, "text")
+    head = f" {line.time}  " if line.time else " "
+    parts = wrap_cells(visible(line.text), max(10, width - len(head) - 1)) or [""]
+    rest: list[Line] = [[(" " * len(head), "dim"), (part, role)] for part in parts[1:]]
+    return [[(head, "dim"), (parts[0], role)], *rest]
