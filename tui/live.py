@@ -23,6 +23,8 @@ from engine.events import (
     StepLogged,
     StepTick,
 )
+from tui.language import _
+from tui.widgets.numbers import compact, loss, size, thousands
 
 LOG_LINES = 2000
 
@@ -105,24 +107,33 @@ class LiveRun:
             case RunDescribed():
                 self.model, self.stage, self.method = event.model, event.stage, event.method
                 self.total_steps = event.total_steps
+                self._write(event.time, "info", _described(event))
             case Evaluated():
                 self.eval_steps.append(event.step)
                 self.eval_losses.append(event.loss)
+                words = f"{_('validation loss')} {loss(event.loss)}"
+                best = f", {_('the best so far')}" if event.best else ""
+                self._write(event.time, "info", words + best)
             case CheckpointSaved():
                 self.checkpoints.append(event)
+                words = f"checkpoint-{event.step} {_('saved')}"
+                cost = f"({size(event.size)} {_('in')} {event.seconds:.1f} s)"
+                self._write(event.time, "info", f"{words} {cost}")
             case LogLine():
-                self.log.append((event.time, event.level, event.text))
-                self.log_count += 1
+                self._write(event.time, event.level, event.text)
             case PredictionMade():
                 self.predictions.append(event)
             case JobFailed():
                 self.failure = event
-                self.log.append((event.time, "error", event.what))
-                self.log_count += 1
+                self._write(event.time, "error", event.what)
             case JobFinished():
                 self.result = event.result
             case _:
                 pass
+
+    def _write(self, when: float, level: str, text: str) -> None:
+        self.log.append((when, level, text))
+        self.log_count += 1
 
     def _point(self, event: StepLogged) -> None:
         # A resumed run logs steps again: its newer points replace the older ones.
@@ -142,17 +153,16 @@ class LiveRun:
         self.remaining, self.remaining_at = event.remaining, event.time
 
 
-def smoothed_last(losses: list[float]) -> float:
-    """The last value of TensorBoard's moving average with the field's weight (FORMATS).
-
-    w = 1.8·(1/(1+e^(−0.05·n)) − 0.5), n the number of points; values that are not finite are left
-    out of the average.
-    """
-    finite = [value for value in losses if math.isfinite(value)]
-    if not finite:
-        return math.nan
-    weight = 1.8 * (1 / (1 + math.exp(-0.05 * len(finite))) - 0.5)
-    last = finite[0]
-    for value in finite:
-        last = weight * last + (1 - weight) * value
-    return last
+def _described(event: RunDescribed) -> str:
+    """`training: 1,091 rows, 685 steps, 4.9 M of 139 M parameters (3.5 %)`."""
+    share = 100 * event.trainable_parameters / event.parameters if event.parameters else 0.0
+    of_all = f"{compact(event.trainable_parameters)} {_('of')} {compact(event.parameters)}"
+    return ", ".join(
+        (
+            f"{_('training')}: {thousands(event.rows)} {_('rows')}",
+            f"{thousands(event.total_steps)} {_('steps')}",
+            f"{of_all} {_('parameters')} ({share:.1f} %)",
+            event.precision,
+            event.device,
+        )
+    )
