@@ -1,0 +1,204 @@
+"""A model made ready to answer or to be measured: base, base plus adapter, or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.models.card import stored_dtype
+from engine.models.device import choose_device
+from engine.models.folder import adapter_base, check_adapter, read_json
+from engine.models.load import adapter_folders, attach_adapters, load_model
+from engine.models.locate import resolve
+from engine.models.precision import Precision, choose_precision
+from engine.runs.checkpoints import newest_complete
+from engine.runs.session import JobSession
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.datasets import Encoder
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where weights come from: the folder of a whole model, and adapters to lay over it."""
+
+    name: str
+    folder: Path
+    adapters: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in eval mode on `device`, and the encoder that writes texts as it was trained on.
+
+    `eos_ids` are all ids that end an answer; `context` is the most tokens the model can attend
+    to, None where its config doesn't say.
+    """
+
+    sources: Sources
+    model: Any
+    encoder: Encoder
+    device: str
+    precision: Precision
+    eos_ids: tuple[int, ...]
+    context: int | None
+
+
+def find_sources(config: RunConfig, session: JobSession) -> Sources:
+    """The folders that `model_name_or_path` and `adapter_name_or_path` stand for.
+
+    A run folder whose run never ended stands for its newest whole checkpoint. A full or freeze
+    checkpoint given as the adapter takes the place of the model. Raises BadInput.
+    """
+    given = [_whole(folder, session) for folder in adapter_folders(",".join(config.adapters))]
+    if len(given) == 1 and not _is_adapter(given[0]) and (given[0] / "config.json").is_file():
+        found = resolve(str(given[0]), config)
+        return Sources(given[0].name, found.path, ())
+    for adapter in given:
+        check_adapter(adapter)
+    found = resolve(
+        config.model_name_or_path or "",
+        config,
+        progress=session.progress,
+        check_stop=session.control.check,
+    )
+    return Sources(found.name, found.path, tuple(given))
+
+
+def load_for_inference(config: RunConfig, session: JobSession) -> Loaded:
+    """Load what `config` names, in the precision of `infer_dtype`, saying so on the way.
+
+    Imports torch, transformers and, for an adapter, peft. Raises BadInput for what can't be
+    loaded, Stopped once asked to stop.
+    """
+    from engine.datasets import Encoder
+
+    sources = find_sources(config, session)
+    label = f"loading {sources.name}"
+    session.progress(label, 0, 3, "parts")
+    device = choose_device(config)
+    stored = stored_dtype(read_json(sources.folder / "config.json"), sources.folder)
+    precision = choose_precision(config, device, for_training=False, stored_dtype=stored)
+    for note in precision.notes:
+        session.say(note, "note")
+    encoder = Encoder(text_folder(sources), config)
+    for note in encoder.notes:
+        session.say(note, "note")
+    session.progress(label, 1, 3, "parts")
+    session.control.check()
+    model: Any = load_model(sources.folder, config, precision, device, for_training=False)
+    session.progress(label, 2, 3, "parts")
+    session.control.check()
+    if sources.adapters:
+        model = attach_adapters(model, list(sources.adapters), precision, trainable=False)
+    model.requires_grad_(False)
+    session.progress(label, 3, 3, "parts")
+    return Loaded(
+        sources,
+        model,
+        encoder,
+        device,
+        precision,
+        end_ids(encoder.eos_ids, model),
+        getattr(model.config.get_text_config(), "max_position_embeddings", None),
+    )
+
+
+def text_folder(sources: Sources) -> Path:
+    """The folder whose tokenizer and chat template are used.
+
+    The model's own, unless the last adapter was trained with another template.
+    """
+    for adapter in reversed(sources.adapters):
+        if (adapter / "tokenizer.json").is_file():
+            from engine.datasets.tokenizer import FastTokenizer
+
+            own = FastTokenizer(sources.folder).chat_templates
+            trained = FastTokenizer(adapter).chat_templates
+            return adapter if trained and trained != own else sources.folder
+    return sources.folder
+
+
+def end_ids(known: Sequence[int], model: Any) -> tuple[int, ...]:
+    """Every id that ends an answer: the encoder's, then those of the model's own configs."""
+    found = list(known)
+    for source in (getattr(model, "generation_config", None), model.config):
+        value = getattr(source, "eos_token_id", None)
+        found += [i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)]
+    return tuple(dict.fromkeys(found))
+
+
+def generation_config(config: RunConfig, loaded: Loaded, max_new_tokens: int) -> Any:
+    """transformers' GenerationConfig for these settings.
+
+    Every rule of choice is set here, so that nothing is taken over from the model's own file.
+    """
+    from transformers import GenerationConfig
+
+    values: dict[str, Any] = {
+        "do_sample": bool(config.do_sample),
+        "num_beams": config.num_beams,
+        "repetition_penalty": config.repetition_penalty,
+        "max_new_tokens": max_new_tokens,
+        "use_cache": bool(config.use_kv_cache),
+        "eos_token_id": list(loaded.eos_ids),
+        "pad_token_id": loaded.encoder.pad_id,
+    }
+    if config.do_sample:
+        values |= {
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "top_k": config.top_k,
+        }
+    if config.num_beams > 1:
+        values["length_penalty"] = config.length_penalty
+    return GenerationConfig(**values)
+
+
+@contextmanager
+def interruptible(model: Any, check: Callable[[], object]) -> Iterator[None]:
+    """While the block runs, `check` is asked before each decoder layer, and may raise.
+
+    So a stop comes through within one layer's time, in the middle of a long prompt too.
+    """
+
+    def ask(*_: Any) -> None:
+        check()
+
+    hooks = [layer.register_forward_pre_hook(ask) for layer in _layers(model)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _layers(model: Any) -> list[Any]:
+    """The decoder blocks of a model: its longest list of modules that lies in no other list."""
+    import torch
+
+    lists: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(outer + ".") for outer in lists)
+        if isinstance(module, torch.nn.ModuleList) and len(module) and not inside:
+            lists[name] = module
+    return list(max(lists.values(), key=lambda found: len(found))) if lists else []
+
+
+def _is_adapter(folder: Path) -> bool:
+    return adapter_base(folder) is not None
+
+
+def _whole(folder: Path, session: JobSession) -> Path:
+    """The folder itself where it holds weights, else its newest whole checkpoint."""
+    if any((folder / name).is_file() for name in ("adapter_config.json", "config.json")):
+        return folder
+    checkpoint = newest_complete(folder, resumable=False)
+    if checkpoint is None:
+        return folder
+    session.say(f"The run did not end: its checkpoint-{checkpoint.step} is taken.", "note")
+    return checkpoint.path
