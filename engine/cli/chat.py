@@ -66,12 +66,13 @@ class Conversation:
                 return 128 + signal.SIGINT
             text = line.strip()
             if not line or text in ("/exit", "/quit", "exit"):
-                return code
+                return 0 if typed else code
             if text.startswith("/"):
                 self._command(text)
             elif text:
                 code = self.ask(text)
-                if code and not typed:
+                # Typed, Ctrl+C only ends the answer, and a fault was told: the talk goes on.
+                if code and not (typed and code in (1, 2, 128 + signal.SIGINT)):
                     return code
 
     def ask(self, question: str) -> int:

@@ -113,7 +113,8 @@ def follow(job: Job, display: Display, engine: Engine | None = None) -> Outcome:
                 if event.run == run:
                     display.show(event)
                     _take(event, outcome)
-            if outcome.state == "stopped":
+            cut = outcome.result.get("reason") == "stopped"  # an answer, with what was there
+            if outcome.state == "stopped" or (cut and leaving.signal is not None):
                 outcome.code = leaving.code
     finally:
         unsubscribe()

@@ -254,7 +254,7 @@ class Engine:
         info = entry.info
         entry.info = replace(info, began=time.time())
         ending: RunState = "failed"
-        detail = ""
+        detail, broken = "", False
         with library_log(info.folder, program_log()) as log:
             try:
                 result = self._perform(entry)
@@ -264,12 +264,14 @@ class Engine:
                 faults.forget_frames(stop)
             except BaseException as error:
                 # Whatever a library raises ends the job, never the engine.
+                # A question that is too long says nothing against the model that is loaded.
+                broken = not faults.is_bad_input(error)
                 detail = self._fail(entry, error, log)
             else:
                 ending = "done"
                 with contextlib.suppress(OSError):
                     entry.session.publish(JobFinished(result=result))
-            self._collect(entry, ending == "failed")
+            self._collect(entry, broken)
         self._end(entry, ending, detail)
 
     def _perform(self, entry: _Entry) -> dict[str, Any]:
@@ -322,9 +324,9 @@ class Engine:
         faults.forget_frames(error)
         return problem.what
 
-    def _collect(self, entry: _Entry, failed: bool) -> None:
+    def _collect(self, entry: _Entry, broken: bool) -> None:
         try:
-            if failed:
+            if broken:
                 self._kept.drop()
             left = 0 if self._kept.loaded else collect()
         except Exception as error:

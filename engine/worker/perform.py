@@ -114,6 +114,7 @@ def chat(job: ChatJob, session: JobSession, kept: Kept) -> dict[str, Any]:
         system=job.system,
         sampling=job.config,
         publish=session.publish,
+        control=session.control,
     )
     return {"answer": answer} if isinstance(answer, str) else dict(answer or {})
 
