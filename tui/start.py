@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
 from engine.paths import config_dir, program_log
 from engine.telemetry import Sampler
@@ -51,8 +52,8 @@ def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
         guard.uninstall()
         restore()
         release_terminal()
-    if app.crash:
-        print(f"The screen ended because of a fault in finetui; details: {log}")
+    if code is None and app.return_code:
+        print(f"The screen ended because of a fault in finetui; details: {log}", file=sys.stderr)
         return 1
     return code or 0
 

@@ -103,7 +103,6 @@ class ChatView(View):
         self.turns: list[Turn] = []
         self.run = ""
         self._editor: TextArea | None = None
-        self._size = (0, 0)
 
     def compose(self) -> ComposeResult:
         yield self.transcript
