@@ -8,8 +8,10 @@ from typing import Any
 
 from engine.chat.prefix import KeptPrefix
 
-# Prompt tokens put through the model at once: bounds the memory of a long prompt.
-_AT_ONCE = 1024
+# Prompt tokens put through the model at once. Bounds the memory of a long prompt; on a CPU also
+# the time that one layer takes, and so the wait for a stop.
+_AT_ONCE = {"cpu": 256}
+_AT_ONCE_ON_A_GPU = 2048
 
 
 def processors(choice: Any) -> Any:
@@ -57,6 +59,7 @@ def next_ids(
     # Before transformers 5.24, and in models that bring their own code, the cache had this name.
     name = "cache" if "cache" in takes else "past_key_values"
     options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    at_once = _AT_ONCE.get(model.device.type, _AT_ONCE_ON_A_GPU)
     ids = list(prompt)
     cache, unread = kept.take(ids) if kept is not None else (None, ids)
     options |= {name: cache, "use_cache": kept is not None}
@@ -65,8 +68,8 @@ def next_ids(
         if kept is None:
             logits = _logits(model, ids, options)
         else:
-            for start in range(0, len(unread), _AT_ONCE):
-                piece = unread[start : start + _AT_ONCE]
+            for start in range(0, len(unread), at_once):
+                piece = unread[start : start + at_once]
                 logits = _logits(model, piece, options)
                 kept.read(piece)
         token = _choose(logits, ids, rules, choice.do_sample, random)

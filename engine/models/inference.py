@@ -156,7 +156,8 @@ def generation_config(config: RunConfig, loaded: Loaded, max_new_tokens: int) ->
         }
     if config.num_beams > 1:
         values["length_penalty"] = config.length_penalty
-    return GenerationConfig(**values)
+    make: Any = GenerationConfig
+    return make(**values)
 
 
 @contextmanager
@@ -186,7 +187,8 @@ def _layers(model: Any) -> list[Any]:
         inside = any(name.startswith(outer + ".") for outer in lists)
         if isinstance(module, torch.nn.ModuleList) and len(module) and not inside:
             lists[name] = module
-    return list(max(lists.values(), key=lambda found: len(found))) if lists else []
+    longest: Any = max(lists.values(), key=len, default=())
+    return list(longest)
 
 
 def _is_adapter(folder: Path) -> bool:

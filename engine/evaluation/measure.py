@@ -1,0 +1,199 @@
+"""The loss of a model over rows, with perplexity and token accuracy, set by set."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.datasets.encode import IGNORED
+from engine.evaluation.results import describe, write_results
+from engine.problem import BadInput, Problem
+from engine.runs.session import JobSession
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.datasets import Prepared, TokenRows
+
+# Logits held at once: a billion of them in fp32 would be 4 GB.
+_MOST_LOGITS = 1 << 27
+
+
+@dataclass
+class Sums:
+    """Sums over the trained tokens of some rows; `loss` in nats."""
+
+    rows: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    right: int = 0
+
+    def numbers(self, prefix: str) -> dict[str, float]:
+        """Mean loss a token, e^loss, and the share of tokens the model would have picked first."""
+        if not self.tokens:
+            return {}
+        loss = self.loss / self.tokens
+        return {
+            f"{prefix}_loss": loss,
+            f"{prefix}_perplexity": math.exp(loss) if loss < 700 else math.inf,
+            f"{prefix}_accuracy": self.right / self.tokens,
+            f"{prefix}_samples": self.rows,
+            f"{prefix}_tokens": self.tokens,
+        }
+
+
+def run_evaluation(config: RunConfig, session: JobSession) -> dict[str, Any]:
+    """Measure the model of `config` on `eval_dataset`, or on the held-out part of `dataset`.
+
+    Every mean is over trained tokens (those of the answers, as in training), not over batches.
+    Writes `eval_results.json` and `all_results.json` into the session's folder and returns the
+    same numbers: `eval_loss`, `eval_perplexity`, `eval_accuracy` (0 to 1), `eval_samples`,
+    `eval_tokens`, `eval_runtime` (seconds), `eval_samples_per_second`; with several sets also each
+    one's own, as `eval_<set>_loss`. Raises BadInput for what can't be measured, Stopped once asked
+    to stop.
+    """
+    from engine.datasets import prepare
+    from engine.models.inference import interruptible, load_for_inference
+
+    loaded = load_for_inference(config, session)
+    prepared = prepare(
+        only_measured(config), loaded.encoder, session.progress, lambda: _ask(session)
+    )
+    for note in prepared.notes:
+        session.say(note, "note")
+    rows = prepared.eval
+    if not len(rows):
+        raise BadInput(
+            Problem(
+                "There are no rows to measure on.",
+                "eval_dataset",
+                "Name an eval_dataset, or set val_size.",
+                "eval_dataset",
+            )
+        )
+    if session.folder is not None:
+        describe(session.folder, config)
+    began = time.monotonic()
+    with interruptible(loaded.model, session.check):
+        sums = _measure(loaded.model, loaded.encoder.pad_id, prepared, config, session)
+    seconds = time.monotonic() - began
+    total = Sums()
+    for part in sums.values():
+        total.rows += part.rows
+        total.tokens += part.tokens
+        total.loss += part.loss
+        total.right += part.right
+    result: dict[str, Any] = total.numbers("eval")
+    if len(sums) > 1:
+        for name, part in sums.items():
+            result |= part.numbers(f"eval_{name}")
+    result["eval_runtime"] = round(seconds, 4)
+    result["eval_samples_per_second"] = round(total.rows / max(seconds, 1e-9), 3)
+    if not math.isfinite(result["eval_loss"]):
+        session.say(
+            "The loss is not a finite number: the weights overflow or are damaged.", "warning"
+        )
+    if session.folder is not None:
+        write_results(session.folder, "eval_results.json", result)
+    return result
+
+
+def only_measured(config: RunConfig) -> RunConfig:
+    """The settings without the rows to train on, where others are measured."""
+    return config.model_copy(update={"dataset": None}) if config.eval_datasets else config
+
+
+def _measure(
+    model: Any, pad: int, prepared: Prepared, config: RunConfig, session: JobSession
+) -> dict[str, Sums]:
+    import torch
+
+    rows = prepared.eval
+    # Rows stand set after set, so their number tells the set.
+    owner = [name for name, count in prepared.eval_counts.items() for _ in range(count)]
+    sums = {name: Sums() for name in prepared.eval_counts}
+    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    done = 0
+    for batch in batches(rows, config.per_device_eval_batch_size, vocabulary):
+        session.check()
+        session.progress("measuring", done, len(rows), "rows")
+        with torch.inference_mode():
+            losses, right, line = _losses(model, [rows[i] for i in batch], pad)
+        for place, row in enumerate(batch):
+            mine = line == place
+            part = sums[owner[row]]
+            part.rows += 1
+            part.tokens += int(mine.sum())
+            part.loss += float(losses[mine].sum())
+            part.right += int(right[mine].sum())
+        done += len(batch)
+    session.progress("measuring", done, len(rows), "rows")
+    return sums
+
+
+def batches(rows: TokenRows, size: int, vocabulary: int) -> list[list[int]]:
+    """Row numbers in batches of at most `size` rows of like length, the longest first.
+
+    So memory runs out at once or not at all. A batch also holds no more trained tokens than its
+    logits leave room for.
+    """
+    lengths = rows.lengths()
+    order = sorted(range(len(rows)), key=lambda i: -lengths[i])
+    most = max(1, _MOST_LOGITS // vocabulary)
+    found: list[list[int]] = []
+    for row in order:
+        fits = (
+            found and len(found[-1]) < size and (len(found[-1]) + 1) * lengths[found[-1][0]] <= most
+        )
+        if fits:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def _losses(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> tuple[Any, Any, Any]:
+    """Of each trained token in the batch: its loss (float64), whether it is the first choice,
+    and the line it stands in. All (trained,), on the CPU.
+
+    The head multiplies trained positions only: a hook hands it nothing else, so that whatever the
+    architecture does to its logits still happens in its own code.
+    """
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), longest), pad)
+    targets = torch.full((len(rows), longest), IGNORED)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for line, row in enumerate(rows):
+        length = len(row["input_ids"])
+        ids[line, :length] = torch.tensor(row["input_ids"])
+        # Each place predicts the token after it.
+        targets[line, : length - 1] = torch.tensor(row["labels"][1:])
+        mask[line, :length] = 1
+    flat = targets.reshape(-1)
+    places = (flat != IGNORED).nonzero().squeeze(1)
+    device = model.device
+    chosen = places.to(device)
+
+    def pick(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden = args[0]
+        return (hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen), *args[1:])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(pick)
+    try:
+        logits = model(
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+        ).logits
+    finally:
+        hook.remove()
+    wanted = flat[places].to(device)
+    losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+    right = logits.argmax(-1) == wanted
+    return losses.double().cpu(), right.cpu(), places // longest
+
+
+def _ask(session: JobSession) -> None:
+    session.check()
