@@ -54,7 +54,7 @@ def test_the_total_is_its_parts_and_grows_with_the_batch() -> None:
     small = told(per_device_train_batch_size=1)
     large = told(per_device_train_batch_size=8)
     held = small.weights + small.gradients + small.optimiser + small.runtime
-    assert small.total > held + small.activations + small.logits
+    assert small.total == held + small.activations + small.logits
     assert large.activations == 8 * small.activations
     assert large.logits == 8 * small.logits
     assert large.weights == small.weights
@@ -66,9 +66,30 @@ def test_rows_shorter_than_the_cutoff_count_as_they_are() -> None:
     assert told(rows=None, per_device_train_batch_size=4).tokens == 4 * 512
 
 
-def test_keeping_activations_costs_memory() -> None:
-    assert told(disable_gradient_checkpointing=True).activations > 5 * told().activations
+def tight(rows: int) -> Any:
+    """The forecast on a machine with 1 GiB."""
+    config = RunConfig(cutoff_len=512)
+    small = Machine("x", 2, None, False, GIB, True, (), None, None)
+    return forecast(demo_card(), config, rows, small)
+
+
+def test_keeping_activations_costs_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.models import device
+
+    monkeypatch.setattr(device, "cpu_build", lambda: False)
+    gpu = machine(gpus=(MachineGpu(0, "x", 24 * GIB, (8, 6)),))
+    for changes, kept in (({}, False), ({"disable_gradient_checkpointing": True}, True)):
+        config = RunConfig().model_copy(update=changes)
+        assert forecast(demo_card(), config, 100, gpu).checkpointing is not kept
+    kept_all = told(disable_gradient_checkpointing=True).activations
+    assert kept_all > 5 * tight(rows=100).activations
     assert told(flash_attn="disabled").activations > told().activations
+
+
+def test_a_cpu_keeps_activations_where_they_fit() -> None:
+    roomy, narrow = told(), tight(rows=100)
+    assert (roomy.checkpointing, narrow.checkpointing) == (False, True)
+    assert narrow.total < roomy.total
 
 
 def test_training_on_prompts_has_more_logits() -> None:
