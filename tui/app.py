@@ -202,7 +202,14 @@ class FinetuiApp(JobActions, LookActions, App[int]):
             label = _("panes") if name == "app.model" else _(action.label)
             places.append(KeyHint(sign, label, self.keys.of(action)[0]))
         own = [KeyHint(key, text) for key, text in pairs]
-        self.query_one("#keys", KeyLine).set_keys(own, places)
+        line = self.query_one("#keys", KeyLine)
+        line.set_keys(own, places)
+        line.set_tail(
+            [
+                KeyHint(self.keys.sign("app.help"), _("keys"), "question_mark"),
+                KeyHint(self.keys.sign("app.palette"), _("commands"), "colon"),
+            ]
+        )
 
     # Places: a rail panel or a view
 
@@ -255,11 +262,10 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         view = self._made(name)
         if not view.is_attached:
             await self.query_one("#body").mount(view)
-        old = self.views[self.view_name]
         self.view_name = name
-        if old is not view:
-            old.display = False
-        view.display = True
+        for other in self.views.values():
+            # Two wishes may have crossed while a view was being built: the last one stands alone.
+            other.display = other is view
         for key, panel in self.rail.panels.items():
             panel.active = key == view.home and focus
         if focus:

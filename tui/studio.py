@@ -29,6 +29,7 @@ from engine.config import (
 from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
+from tui.language import _
 from tui.live import LiveRun
 from tui.remembered import Remembered, remember
 
@@ -155,7 +156,7 @@ class Studio:
     def preset_label(self) -> str:
         """The preset whose values all stand in the form; empty where none does."""
         name = preset_of(self.config)
-        return presets[name].label.lower() if name in presets else ""
+        return _(presets[name].label).lower() if name in presets else ""
 
     def take_preset(self, name: str) -> None:
         self._take(apply_preset(self.config, name))
@@ -232,8 +233,20 @@ class Studio:
         self.check_form()
         self.read_datasets()
         self.read_runs()
+        self._tell_cut_off()
         self.choose_model(self.config.model_name_or_path or "demo")
         self._answer(questions.known_models, self._take_models)
+
+    def _tell_cut_off(self) -> None:
+        """Runs whose process was killed are told once, at the next start."""
+        from engine.runs.history import acknowledge, interrupted_runs
+
+        for run in interrupted_runs(saves_dir()):
+            self.notes.append(f"{run.name}: {run.last_note}")
+            try:
+                acknowledge(run)
+            except OSError as error:
+                self.notes.append(f"{run.path}: {error.strerror or error}")
 
     def _answer(
         self, function: Callable[..., T], take: Callable[[T], None], *args: Any, key: str = ""

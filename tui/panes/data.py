@@ -73,6 +73,10 @@ class DataView(View):
     def fit(self, narrow: bool, wide: bool) -> None:
         self._narrow = narrow
 
+    def relabel(self) -> None:
+        self.token_panel.set_title(_("the same row as tokens"))
+        self.source_panel.set_title(_("source"))
+
     # Which row
 
     @property

@@ -108,6 +108,10 @@ class EvaluateView(JobView):
     def fit(self, narrow: bool, wide: bool) -> None:
         self.set_class(narrow, "narrow")
 
+    def relabel(self) -> None:
+        self.scores.set_title(_("scores"))
+        self.detail.set_title(_("row"))
+
     # Drawing
 
     def show(self) -> None:

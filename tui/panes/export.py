@@ -14,6 +14,7 @@ from tui.panes.job_form import JobForm, JobView
 from tui.studio import Source
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import size, thousands
+from tui.widgets.text_safe import pad_cells
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -65,6 +66,9 @@ class ExportView(JobView):
         """Runs and their checkpoints; a base alone needs no merging, but may be cast and cut."""
         return self.studio.sources()
 
+    def relabel(self) -> None:
+        self.told.set_title(_("result"))
+
     def source_changed(self) -> None:
         self.values["export_dir"] = ""
 
@@ -105,7 +109,7 @@ class ExportView(JobView):
             shown = (
                 size(float(value)) if key == "size" and isinstance(value, (int, float)) else value
             )
-            lines.append([(f"{_(key.replace('_', ' ')):<12}", "dim"), (str(shown), "text")])
+            lines.append([(pad_cells(_(key.replace("_", " ")), 12), "dim"), (str(shown), "text")])
         folder = live.result.get("folder")
         if folder:
             lines += [

@@ -12,7 +12,7 @@ from tui.language import _
 from tui.panes.view import View
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import compact, size, thousands
-from tui.widgets.text_safe import wrap_cells
+from tui.widgets.text_safe import pad_cells, wrap_cells
 
 if TYPE_CHECKING:
     from engine.worker.questions import FieldNote, Forecast, ModelCard
@@ -64,13 +64,13 @@ class ModelView(View):
             (_("architecture"), card.architecture),
             (_("parameters"), f"{thousands(card.parameters)}  ({compact(card.parameters)})"),
             (_("context length"), f"{thousands(card.context)} {_('tokens')}"),
-            (_("chat template"), card.template),
+            (_("chat template"), _(card.template)),
             (_("weights on disk"), f"{size(card.size_bytes or None)}  {card.dtype}"),
         ]
         if card.quantised:
             rows.append((_("quantised"), card.quantised))
         lines: list[Line] = [[]]
-        lines += [[(f"{label:<{KEY_CELLS}}", "dim"), (value, "text")] for label, value in rows]
+        lines += [[(pad_cells(label, KEY_CELLS), "dim"), (value, "text")] for label, value in rows]
         if forecast is not None:
             lines += [[], [(_("Memory for the run that the form describes"), "accent bold")]]
             parts = [
@@ -82,7 +82,7 @@ class ModelView(View):
                 (_("together"), forecast.total),
             ]
             for label, count in parts:
-                lines.append([(f"{label:<{KEY_CELLS}}", "dim"), (size(count), "text")])
+                lines.append([(pad_cells(label, KEY_CELLS), "dim"), (size(count), "text")])
         return lines
 
     def _fields(self, card: ModelCard) -> list[Line]:

@@ -78,7 +78,7 @@ class ModelPanel(ListPanel):
             left = f" {card.family} · {compact(card.parameters)}"
             return ends([(left, "text")], [(f"ctx {thousands(card.context)} ", "dim")], width)
         if y == 2:
-            return ends([(f" {card.template}", "text")], self._fits(), width)
+            return ends([(f" {_(card.template)}", "text")], self._fits(), width)
         return ()
 
     def _fits(self) -> list[Span]:
@@ -268,7 +268,7 @@ class RunsPanel(ListPanel):
         for run in runs:
             mark, role = state_mark(run.state)
             last = run.last_loss
-            ago = age(time.time() - run.updated)
+            ago = _(age(time.time() - run.updated))
             if live is not None and live.run == run.name and not live.ended:
                 mark, role = state_mark("running")
                 last = next((x for x in reversed(live.losses) if math.isfinite(x)), last)

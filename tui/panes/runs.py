@@ -12,10 +12,11 @@ from textual.widget import Widget
 from tui.actions import bindings
 from tui.language import _
 from tui.panes.view import View
-from tui.panes.words import STATES
+from tui.panes.words import STATES, chart_words
 from tui.widgets.chart import LossChart
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import age, loss, thousands
+from tui.widgets.text_safe import pad_cells
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ class RunView(View):
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-runs")
         self.chart = LossChart(
-            (_("loss"), _("smoothed"), _("original"), _("validation")),
+            chart_words(),
             empty=_("This run logged no loss."),
         )
         self.facts = LinesPanel(_("run"))
@@ -55,6 +56,9 @@ class RunView(View):
 
     def fit(self, narrow: bool, wide: bool) -> None:
         self.set_class(narrow, "narrow")
+
+    def relabel(self) -> None:
+        self.chart.set_words(chart_words(), _("This run logged no loss."))
 
     def show(self) -> None:
         run = self.studio.run_at(self.app.rail.runs.cursor_row)  # type: ignore[attr-defined]
@@ -98,10 +102,12 @@ class RunView(View):
             (_("steps"), steps),
             (_("last loss"), loss(run.last_loss)),
             (_("best validation"), loss(run.best)),
-            (_("changed"), f"{age(time.time() - run.updated)}   {run.path}"),
+            (_("last change"), f"{_(age(time.time() - run.updated))}   {run.path}"),
             (_("checkpoints"), ", ".join(thousands(step) for step in run.checkpoints) or "–"),
         ]
-        lines: list[Line] = [[(f"{label:<18}", "dim"), (value, "text")] for label, value in rows]
+        lines: list[Line] = [
+            [(pad_cells(label, 18), "dim"), (value, "text")] for label, value in rows
+        ]
         if run.last_note:
             role = "error" if run.state in ("failed", "interrupted") else "dim"
             lines.append([(run.last_note, role)])

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from tui.actions import bindings
 from tui.language import _
 from tui.panes.view import View
+from tui.panes.words import chart_words
 from tui.widgets.chart import LossChart
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.gauge import GaugeRow, Machine, Watched, WatchRow
@@ -47,7 +48,9 @@ class TrainView(View):
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-train")
         self.welcome = LinesPanel(_("Welcome"), id="welcome")
-        self.chart = LossChart(_chart_words())
+        self.chart = LossChart(
+            chart_words(), empty=_("No point yet: the curve begins with the first step.")
+        )
         self.watched = Watched(_("also watched"))
         self.machine = Machine(_("machine"))
         self.log_panel = LogPanel(_("log"), figure=_line_count)
@@ -78,6 +81,15 @@ class TrainView(View):
             panel.can_focus = not narrow
         self.watched.can_focus = self.machine.can_focus = False
         self._gauges = 0
+
+    def relabel(self) -> None:
+        self.welcome.set_title(_("Welcome"))
+        self.chart.set_words(
+            chart_words(), _("No point yet: the curve begins with the first step.")
+        )
+        self.watched.set_title(_("also watched"))
+        self.machine.set_title(_("machine"))
+        self.log_panel.set_title(_("log"))
 
     def show(self) -> None:
         live = self.studio.live
@@ -224,10 +236,6 @@ class TrainView(View):
 
     def action_log_axis(self) -> None:
         self.chart.toggle_log()
-
-
-def _chart_words() -> tuple[str, str, str, str]:
-    return _("loss"), _("smoothed"), _("original"), _("validation")
 
 
 def _line_count(count: int) -> str:

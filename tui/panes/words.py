@@ -43,6 +43,11 @@ def state_mark(state: str) -> tuple[str, str]:
     return _MARKS.get(state, ("○", "dim"))
 
 
+def chart_words() -> tuple[str, str, str, str]:
+    """The legend of a loss chart."""
+    return _("loss"), _("smoothed"), _("original"), _("validation")
+
+
 def row_count(entry: DatasetEntry) -> str:
     """`1,000`, `300 pairs`, `300 texts`; `?` where the file can't be read."""
     if entry.problem is not None:

@@ -184,6 +184,12 @@ class LossChart(Framed):
             self._total = total_steps
             self._chart_changed()
 
+    def set_words(self, words: tuple[str, str, str, str], empty: str = "") -> None:
+        """The names in the legend in another language, and what an empty chart says."""
+        self._words = words
+        self._empty = empty or self._empty
+        self._chart_changed()
+
     def toggle_log(self) -> None:
         """Between a linear and a logarithmic value axis."""
         self._log_axis = not self._log_axis

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from tui.widgets.frame import Framed, Line, Span, cut_line, line_width
 from tui.widgets.numbers import MISSING, percent
 from tui.widgets.sparkline import sparkline
+from tui.widgets.text_safe import pad_cells
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 BAR_WIDTH = 20
@@ -81,7 +82,7 @@ class Machine(Framed):
             column = max((cell_len(one.texts[0]) for one in brief), default=0) + 2
             for index, text in enumerate(row.texts):
                 last = index == len(row.texts) - 1 and not row.spark
-                line.append((text if last else f"{text:<{column}}", "text"))
+                line.append((text if last else pad_cells(text, column), "text"))
         room = width - line_width(line) - 1
         if row.spark and room > 0:
             line.append((sparkline(row.spark[-room:], room, (0, 1)), "dim"))

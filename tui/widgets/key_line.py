@@ -96,6 +96,12 @@ class KeyLine(Drawn):
         self._groups: tuple[tuple[KeyHint, ...], ...] = ()
         self._tail = tuple(tail)
 
+    def set_tail(self, tail: Sequence[KeyHint]) -> None:
+        """The keys at the line's end."""
+        if tuple(tail) != self._tail:
+            self._tail = tuple(tail)
+            self.picture_changed()
+
     def set_keys(self, *groups: Sequence[KeyHint]) -> None:
         """The keys to show, in groups, the most used first."""
         new = tuple(tuple(group) for group in groups if group)

@@ -146,6 +146,11 @@ def _bound(pieces: list[str]) -> list[str]:
     return bound
 
 
+def pad_cells(text: str, width: int) -> str:
+    """`text` filled with blanks to `width` cells; longer ones are left as they are."""
+    return text + " " * (width - cell_len(text))
+
+
 def wrap_cells(text: str, width: int) -> list[str]:
     """`text` in lines of at most `width` cells: at spaces, between Chinese or Japanese characters,
     and inside a word only where it is longer than a line. Line ends of the text stay; what it is
