@@ -254,11 +254,23 @@ class _Run:
         results = {"train": train}
         wants = self.config.do_eval or self.config.eval_strategy != "no"
         if trainer.eval_dataset is not None and wants:
-            self.session.state("evaluating")
-            evaluated = trainer.evaluate()
-            evaluated["epoch"] = state.epoch
-            results["eval"] = evaluated
+            results["eval"] = self._last_evaluation(trainer) or self._evaluate(trainer)
         return results
+
+    def _evaluate(self, trainer: Any) -> dict[str, Any]:
+        self.session.state("evaluating")
+        return {**trainer.evaluate(), "epoch": trainer.state.epoch}
+
+    def _last_evaluation(self, trainer: Any) -> dict[str, Any] | None:
+        """The evaluation of the weights as they are now, if the run has just made it."""
+        state = trainer.state
+        best = state.best_global_step
+        step = best if trainer.args.load_best_model_at_end and best else state.global_step
+        for line in reversed(state.log_history):
+            if line["step"] == step and "eval_loss" in line:
+                kept = {k: v for k, v in line.items() if k.startswith("eval_")}
+                return {**kept, "epoch": line["epoch"]}
+        return None
 
     def _save_stopped(self, trainer: Any) -> None:
         try:
@@ -291,7 +303,7 @@ class _Run:
         card = model_card(
             config,
             config.run_name or folder.name,
-            config.model_name_or_path or self.model_folder.name,
+            self._base_name(),
             prepared.counts,
             combined,
         )
@@ -307,6 +319,11 @@ class _Run:
             "seconds": self.pace.elapsed,
             "tokens": state.num_input_tokens_seen,
         }
+
+    def _base_name(self) -> str:
+        """The hub id, or the short name of a folder (paths of this machine help nobody else)."""
+        hub = self.model_folder.source in ("cache", "hub")
+        return (self.config.model_name_or_path or "") if hub else self.model_folder.name
 
     def _write_state(self, trainer: Any) -> None:
         from engine.training.checkpoints_write import state_json

@@ -1,4 +1,4 @@
-"""A tiny random Llama with a byte-level tokenizer, a small set of rows, and sessions that listen."""
+"""A tiny random Llama with a byte-level tokenizer, a few rows, and sessions that listen."""
 
 from __future__ import annotations
 

@@ -88,9 +88,7 @@ def make_trainer(model_folder: Path, tmp_path: Path, make_config, make_session):
             eval_dataset=to_dataset(rows),
             processing_class=load_tokenizer(model_folder),
             gate=Gate(session),
-            writer=CheckpointWriter(
-                tmp_path, session, keep=None, threads=1, elapsed=lambda: 0.0
-            ),
+            writer=CheckpointWriter(tmp_path, session, keep=None, threads=1, elapsed=lambda: 0.0),
             measure_accuracy=True,
         )
 
@@ -202,9 +200,7 @@ def test_training_equals_transformers_trainer_with_accumulation(
             "input_ids": torch.tensor(
                 [r["input_ids"] + [0] * n for r, n in zip(batch, fill, strict=True)]
             ),
-            "attention_mask": torch.tensor(
-                [[1] * (longest - n) + [0] * n for n in fill]
-            ),
+            "attention_mask": torch.tensor([[1] * (longest - n) + [0] * n for n in fill]),
             "labels": torch.tensor(
                 [r["labels"] + [-100] * n for r, n in zip(batch, fill, strict=True)]
             ),

@@ -110,9 +110,7 @@ def test_full_and_freeze(
     ],
     ids=["a log between", "grouped, NEFTune", "adafactor"],
 )
-def test_other_settings(
-    changes: dict, unbroken, make_config, make_session, tmp_path: Path
-) -> None:
+def test_other_settings(changes: dict, unbroken, make_config, make_session, tmp_path: Path) -> None:
     assert stop_then_resume(14, changes, make_config, make_session, tmp_path / "run") == (
         unbroken(**changes)
     )
@@ -294,9 +292,7 @@ def test_remaining_time_is_of_this_sitting() -> None:
     assert pace.remaining(54, 100) == pytest.approx(46 * 3.0)
 
 
-def test_remaining_is_there_right_after_a_resume(
-    make_config, make_session, tmp_path: Path
-) -> None:
+def test_remaining_is_there_right_after_a_resume(make_config, make_session, tmp_path: Path) -> None:
     run = tmp_path / "run"
     session, _ = make_session(run)
     run_training(make_config(save_steps=3, max_steps=3), session)
