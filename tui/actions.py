@@ -168,8 +168,10 @@ ACTIONS: tuple[Action, ...] = (
         False,
     ),
     _action("data.folder", "d", _m("folder"), _m("Another dataset folder"), "folder", 3),
-    _action("rows.next", "down j", _m("row"), _m("Next row"), "next_row", 1, False, "↑↓"),
-    _action("rows.previous", "up k", "", _m("Previous row"), "previous_row", 0, False),
+    _action("rows.next", "down", _m("row"), _m("Next row"), "next_row", 1, False, "↑↓"),
+    _action("rows.previous", "up", "", _m("Previous row"), "previous_row", 0, False),
+    _action("rows.down", "j", "", _m("Scroll a long row down"), "scroll_lines(1)", 0, False),
+    _action("rows.up", "k", "", _m("Scroll a long row up"), "scroll_lines(-1)", 0, False),
     _action("rows.go", "g", _m("go to"), _m("Go to a row by its number"), "go_to_row", 2),
     _action(
         "rows.search", "slash", _m("search"), _m("Find a row that holds a text"), "search_rows", 3
@@ -186,7 +188,16 @@ ACTIONS: tuple[Action, ...] = (
         "toggle_set",
         6,
     ),
-    # Settings form.
+    # Settings panel and form.
+    _action(
+        "settings.step_in",
+        "enter right",
+        _m("edit"),
+        _m("Edit the settings"),
+        "step_in",
+        1,
+        False,
+    ),
     _action("form.edit", "enter", _m("edit"), _m("Edit the value"), "edit", 2, False),
     _action(
         "form.lower", "left", _m("choose"), _m("Previous choice"), "previous_choice", 3, False, "←→"
@@ -241,6 +252,18 @@ ACTIONS: tuple[Action, ...] = (
         5,
     ),
     _action("chat.new", "n", _m("new"), _m("Start a new conversation"), "new", 6),
+    # The message line of the chat.
+    _action("message.send", "enter", _m("send"), _m("Send the message"), "send", 1, False),
+    _action("message.leave", "escape", _m("leave the line"), _m("Leave the line"), "out", 2, False),
+    _action("message.line", "ctrl+j", _m("new line"), _m("Begin a new line"), "line", 3, False),
+    # The short forms of evaluate and export.
+    _action("values.edit", "enter", _m("edit"), _m("Edit the value"), "edit", 1, False),
+    _action(
+        "values.lower", "left", _m("choose"), _m("Previous choice"), "previous_choice", 2, False,
+        "←→",
+    ),
+    _action("values.higher", "right", "", _m("Next choice"), "next_choice", 0, False),
+    _action("values.flip", "space", "", _m("Switch on or off"), "flip", 0, False),
     # Evaluate and export.
     _action("evaluate.start", "g", _m("start"), _m("Start the evaluation"), "start", 1),
     _action(
@@ -254,11 +277,15 @@ ACTIONS: tuple[Action, ...] = (
 BY_ID = {action.id: action for action in ACTIONS}
 
 
+# These act in a text field too, which would take Ctrl+C for copying and Ctrl+Z for undoing.
+_ALWAYS = frozenset({"app.interrupt", "app.suspend"})
+
+
 def in_scope(scope: str) -> list[Action]:
     return [action for action in ACTIONS if action.scope == scope]
 
 
-def bindings(scope: str) -> list[Binding]:
+def bindings(scope: str) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
     """Textual's bindings for a scope; their ids let `set_keymap` move them."""
     return [
         Binding(
@@ -267,6 +294,7 @@ def bindings(scope: str) -> list[Binding]:
             action.label,
             id=action.id,
             show=False,
+            priority=action.id in _ALWAYS,
         )
         for action in in_scope(scope)
     ]

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.widget import Widget
 
 from engine.events import Event
@@ -31,6 +32,7 @@ from tui.studio import Studio
 from tui.theme import current_theme, load_theme, set_current_theme, to_textual_theme
 from tui.widgets.key_line import KeyHint, KeyLine
 from tui.widgets.tab_line import TabLine
+from tui.widgets.text_safe import visible
 from tui.widgets.top_line import TopLine
 
 NARROW_COLUMNS, NARROW_ROWS, WIDE_COLUMNS = 100, 30, 160
@@ -52,7 +54,7 @@ class Later(Message):
         self.args = args
 
 
-class FinetuiApp(JobActions, LookActions, App[int]):
+class FinetuiApp(JobActions, LookActions):
     """One screen over one engine."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -89,6 +91,7 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         self._woken = False
         self._answering = False
         self._told: set[str] = set()
+        self._noted = 0
         chosen, warning = load_theme(theme or remembered.theme or "dark")
         set_current_theme(chosen)
         if warning:
@@ -144,6 +147,7 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         self._woken = False
         with self.alive():
             self.react(self.studio.drain())
+            self._tell_notes()
         answering = self.studio.answering
         if answering and not self._answering:
             self._answering = True
@@ -175,6 +179,8 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         top.set_state(top_state(studio, self.keys.sign("app.train")))
 
     def _show_keys(self) -> None:
+        if len(self.screen_stack) > 1:
+            return  # a dialog tells its own keys
         scopes: list[str] = []
         node: Any = self.focused
         while node is not None and node is not self.screen:
@@ -194,13 +200,17 @@ class FinetuiApp(JobActions, LookActions, App[int]):
             pairs = [(key, _(text)) for key, text in actions.line(scopes, self.keys)]
             if scopes[0] in RAIL_NAMES or scopes[0] == "form":
                 pairs.append((self.keys.sign("app.train"), _("train")))
-            pairs.append((self.keys.sign("app.back"), _("back")))
+            if scopes[0] == "message":
+                pairs += [(key, _(text)) for key, text in actions.line(["chat"], self.keys)[2:]]
+            else:
+                pairs.append((self.keys.sign("app.back"), _("back")))
         places = []
         for name in ("app.model", "app.chat", "app.export", "app.evaluate", "app.monitor"):
             action = actions.BY_ID[name]
             sign = "1-4" if name == "app.model" else self.keys.sign(name)
             label = _("panes") if name == "app.model" else _(action.label)
-            places.append(KeyHint(sign, label, self.keys.of(action)[0]))
+            if all(sign != key for key, _label in pairs) and scopes[:1] != ["message"]:
+                places.append(KeyHint(sign, label, self.keys.of(action)[0]))
         own = [KeyHint(key, text) for key, text in pairs]
         line = self.query_one("#keys", KeyLine)
         line.set_keys(own, places)
@@ -261,6 +271,8 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         """Show a view in the right half, building it the first time."""
         view = self._made(name)
         if not view.is_attached:
+            # Hidden until it stands alone: two views are never seen side by side.
+            view.display = False
             await self.query_one("#body").mount(view)
         self.view_name = name
         for other in self.views.values():
@@ -314,19 +326,54 @@ class FinetuiApp(JobActions, LookActions, App[int]):
         """One level out: from a detail to its rail panel, from there to the monitor."""
         view = self.views[self.view_name]
         panel = self._focused_panel()
-        if panel is None and view.home:
+        if panel is None and view.step_back():
+            self.show()
+        elif panel is None and view.home:
             await self.action_rail(view.home)
         elif panel is not None or self.view_name != "train":
             await self.open_view("train")
 
-    def action_next_pane(self) -> None:
-        self.screen.focus_next()
+    async def action_next_pane(self) -> None:
+        await self._walk(1)
 
-    def action_previous_pane(self) -> None:
-        self.screen.focus_previous()
+    async def action_previous_pane(self) -> None:
+        await self._walk(-1)
+
+    async def _walk(self, by: int) -> None:
+        """To the next panel; on a narrow screen on to the next tab after a place's last one."""
+        chain = self.screen.focus_chain
+        place = chain.index(self.focused) if self.focused in chain else -1
+        if not self.narrow or 0 <= place + by < len(chain):
+            self.screen.focus_next() if by > 0 else self.screen.focus_previous()
+            return
+        tabs = [*RAIL_NAMES, *VIEW_NAMES]
+        here = self._focused_panel() or self.views[self.view_name].home or self.view_name
+        there = tabs[(tabs.index(here) + by) % len(tabs)]
+        await (self.action_rail(there) if there in RAIL_NAMES else self.open_view(there))
 
     def on_key_line_pressed(self, message: KeyLine.Pressed) -> None:
         self.simulate_key(message.key)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A toast. Its text is never read as markup: it may hold names that others gave."""
+        text = visible(message, keep_newlines=True)
+        super().notify(text, title=visible(title), severity=severity, timeout=timeout, markup=False)
+
+    def _tell_notes(self) -> None:
+        """Notes stand in the log of the first picture; once a run has the log they are toasts."""
+        new = self.studio.notes[self._noted :]
+        self._noted = len(self.studio.notes)
+        if self.studio.live is not None:
+            for note in new[-3:]:
+                self.notify(note)
 
     def call_from_thread_later(self, function: Callable[..., Any], *args: Any) -> None:
         """Run `function` on the screen's thread, without waiting for it (waiting can deadlock on

@@ -10,23 +10,19 @@ from engine.events import Event, JobFailed, JobFinished, StateChanged
 from engine.problem import BadInput, BadSettings, Problem
 from tui.dialogs import Answer, Card, Pick, Question
 from tui.language import _
+from tui.shell import Shell
 from tui.widgets.list_view import ListRow
 from tui.widgets.numbers import loss, size, thousands
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
-    from engine.worker import Engine
     from tui.live import LiveRun
-    from tui.studio import Studio
 
 LEAVE_SECONDS = 120.0
 
 
-class JobActions:
+class JobActions(Shell):
     """Mixed into the app; everything here is a binding's action or a reaction to an event."""
-
-    studio: Studio
-    engine: Engine
 
     # Train
 
@@ -97,7 +93,7 @@ class JobActions:
 
     # Runs
 
-    async def action_resume_run(self) -> None:
+    def action_resume_run(self) -> None:
         self.run_worker(self._resume(), exclusive=False)
 
     async def _resume(self) -> None:
@@ -164,7 +160,8 @@ class JobActions:
             self.tell(Problem(_("This run holds no model yet."), where=str(run.path)))
             return
         await self.open_view("chat")
-        self.views["chat"].talk_to(found[0])
+        view = self.views["chat"]
+        view.talk_to(found[0])  # type: ignore[attr-defined]
 
     # What the engine said
 

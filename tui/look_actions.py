@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.problem import BadInput
 from tui import actions
 from tui.dialogs import AskLine, Card, Pick
 from tui.language import LANGUAGES, _, language
+from tui.shell import Shell
 from tui.theme import load_theme, set_current_theme, theme_names, to_textual_theme
 from tui.widgets.list_view import ListRow
 
-if TYPE_CHECKING:
-    from tui.studio import Studio
 
-
-class LookActions:
+class LookActions(Shell):
     """Mixed into the app."""
-
-    studio: Studio
-    keys: actions.Keys
 
     # Help and commands
 
@@ -163,4 +158,5 @@ class LookActions:
     async def go_to_setting(self, name: str) -> None:
         """Open the form with the cursor on a setting."""
         await self.open_view("settings")
-        self.views["settings"].go_to(name)
+        view = self.views["settings"]
+        view.go_to(name)  # type: ignore[attr-defined]

@@ -37,11 +37,13 @@ def recall() -> tuple[Remembered, str]:
         return Remembered(), f"{path} can't be read ({error}); the form starts from its defaults."
     if not isinstance(record, dict):
         return Remembered(), f"{path} does not hold the screen's state; it is begun anew."
-    known = {item.name: type(item.default_factory()) if callable(item.default_factory) else str
-             for item in fields(Remembered)}  # fmt: skip
-    return Remembered(
-        **{key: value for key, value in record.items() if isinstance(value, known.get(key, ()))}
-    ), ""
+    blank = Remembered()
+    for item in fields(Remembered):
+        value = record.get(item.name)
+        # What another version kept in another shape is left at its default.
+        if isinstance(value, type(getattr(blank, item.name))):
+            setattr(blank, item.name, value)
+    return blank, ""
 
 
 def remember(what: Remembered) -> str:

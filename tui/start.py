@@ -38,7 +38,7 @@ def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
     engine = Engine()
     sampler = Sampler()
     app = FinetuiApp(engine, sampler, remembered, keys, theme, model, driver_class=FinetuiDriver)
-    register_colours(depth_map(current_theme()))
+    register_colours({rgb: pair for rgb, pair in depth_map(current_theme()).items()})
     app.studio.notes += [note for note in (fault, key_fault) if note]
     guard = LeaveGuard(lambda _signal: _save(app, engine), deadline=SAVE_SECONDS)
     guard.install()

@@ -197,8 +197,10 @@ def row_view(name: str, index: int, config: RunConfig) -> RowView:
         raw = rows.raw(index)
     except BadInput as error:
         return RowView(name, index, total, {}, None, (), str(error.problem))
+    from engine.datasets import RowProblem
+
     example = rows.example(index)
-    if not hasattr(example, "kind"):
+    if isinstance(example, RowProblem):
         return RowView(name, index, total, raw, None, (), example.reason)
     pieces, problem = _pieces(example, config)
     return RowView(name, index, total, raw, example, pieces, problem)

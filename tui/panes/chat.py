@@ -16,6 +16,7 @@ from tui.dialogs import Pick
 from tui.language import _
 from tui.panes.sampling import Sampling
 from tui.panes.view import View
+from tui.shell import shell
 from tui.studio import Source
 from tui.widgets.frame import Framed, Line, LinesPanel
 from tui.widgets.list_view import ListRow
@@ -243,7 +244,7 @@ class ChatView(View):
         try:
             config = self.chat_config(source)
         except BadInput as error:
-            self.app.tell(error.problem)  # type: ignore[attr-defined]
+            shell(self).tell(error.problem)
             return
         messages = tuple(ChatMessage(turn.role, turn.text) for turn in self.turns)
         job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
@@ -251,7 +252,7 @@ class ChatView(View):
         self.studio.answering = True
         self.run = self.studio.submit(job, "chat").run
         self.transcript.to_end()
-        self.app.take_in()  # type: ignore[attr-defined]
+        shell(self).take_in()
 
     def chat_config(self, source: Source) -> RunConfig:
         config = with_value(self.studio.config, "model_name_or_path", source.model)
@@ -262,7 +263,7 @@ class ChatView(View):
         if self.answering:
             self.engine_stop()
         else:
-            self.app.run_action("stop_job")
+            shell(self).action_stop_job()
 
     def engine_stop(self) -> None:
         self.studio.engine.stop(self.run)

@@ -17,6 +17,7 @@ from tui.dialogs import AskLine
 from tui.language import _
 from tui.panes.view import View
 from tui.panes.words import row_count
+from tui.shell import shell
 from tui.widgets.frame import Line, LinesPanel, Span
 from tui.widgets.numbers import size, thousands
 from tui.widgets.text_safe import cells_of, visible, wrap_cells
@@ -42,8 +43,13 @@ class DataView(View):
     home = "data"
     DEFAULT_CSS = """
     DataView RowPanel { height: 3fr; }
-    DataView #tokens { height: 2fr; }
+    DataView #aside { height: 2fr; }
+    DataView #tokens { height: 1fr; }
     DataView #source { height: 5; }
+    DataView.narrow #aside { display: none; }
+    DataView.wide { layout: horizontal; }
+    DataView.wide RowPanel { width: 3fr; height: 1fr; }
+    DataView.wide #aside { width: 2fr; height: 1fr; }
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -54,16 +60,14 @@ class DataView(View):
         self.token_panel.can_focus = self.source_panel.can_focus = False
         self.mode = "conversation"
         self.row: RowView | None = None
-        self._wanted: tuple[str, int] = ("", 0)
         self._asked: object = None
         self._places: dict[str, int] = {}
         self._fault = ""
         self._found = ""
-        self._narrow = False
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield self.row_panel
+        yield self.row_panel
+        with Vertical(id="aside"):
             yield self.token_panel
             yield self.source_panel
 
@@ -71,7 +75,8 @@ class DataView(View):
         return self.row_panel
 
     def fit(self, narrow: bool, wide: bool) -> None:
-        self._narrow = narrow
+        self.set_class(narrow, "narrow")
+        self.set_class(wide, "wide")
 
     def relabel(self) -> None:
         self.token_panel.set_title(_("the same row as tokens"))
@@ -81,12 +86,11 @@ class DataView(View):
 
     @property
     def entry_shown(self) -> DatasetEntry | None:
-        row = self.app.rail.data.cursor_row  # type: ignore[attr-defined]
+        row = shell(self).rail.data.cursor_row
         name = row.key if row is not None else ""
         return next((one for one in self.studio.datasets if one.name == name), None)
 
     def show(self) -> None:
-        self.token_panel.display = self.source_panel.display = not self._narrow
         entry = self.entry_shown
         if entry is None:
             self.row_panel.set_title(_("Rows"))
@@ -96,7 +100,7 @@ class DataView(View):
             self.source_panel.set_lines([])
             return
         index = self._places.get(entry.name, 0)
-        asked = (entry.name, index, self.studio.config)
+        asked = (entry.name, index, self.studio.config, self.studio.demo_ready)
         if asked != self._asked:
             self._asked = asked
             self._ask(entry.name, index)
@@ -106,7 +110,7 @@ class DataView(View):
         from engine.worker.questions import row_view
 
         def answered(future: Future[RowView]) -> None:
-            self.app.call_from_thread_later(self._take, future)  # type: ignore[attr-defined]
+            shell(self).call_from_thread_later(self._take, future)
 
         self.studio.ask(answered, row_view, name, index, self.studio.config, key="row")
 
@@ -137,21 +141,29 @@ class DataView(View):
             self.row_panel.set_title(entry.name)
             words = self._fault or _("The row is being read …")
             role = "error" if self._fault else "dim"
-            lines = wrap_cells(words, self._width())
+            lines = wrap_cells(visible(words), self._width())
             self.row_panel.set_lines([[], *([(line, role)] for line in lines)])
             self.token_panel.set_lines([])
             return
         place = f"{_('row')} {thousands(row.index + 1)} {_('of')} {thousands(row.total)}"
         self.row_panel.set_title(f"{entry.name}   {place}")
         self.row_panel.set_lines(self._row_lines(row))
-        self.token_panel.set_lines(self._token_lines(row))
+        self.token_panel.set_lines(self._token_summary(row))
 
     def _width(self) -> int:
         return max(20, self.row_panel.content_width - 4)
 
+    def _token_summary(self, row: RowView) -> list[Line]:
+        """The tokens as far as the panel has room, their count always in view."""
+        lines = self._token_lines(row, max(20, self.token_panel.content_width - 4))
+        room = self.token_panel.content_height
+        if row.pieces and len(lines) > room > 3:
+            lines = [*lines[: room - 3], [("…", "dim")], *lines[-2:]]
+        return lines
+
     def _row_lines(self, row: RowView) -> list[Line]:
         if self.mode == "tokens":
-            return [[], *self._token_lines(row)]
+            return [[], *self._token_lines(row, self._width())]
         if self.mode == "raw":
             return [[], *self._raw_lines(row)]
         lines: list[Line] = [[]]
@@ -175,17 +187,17 @@ class DataView(View):
                 lines.append([("  " + part, "text")])
         return lines
 
-    def _token_lines(self, row: RowView) -> list[Line]:
+    def _token_lines(self, row: RowView, width: int) -> list[Line]:
         if not row.pieces:
-            return [[(part, "dim")] for part in wrap_cells(row.problem, self._width())]
-        lines = token_lines([(piece.text, piece.part) for piece in row.pieces], self._width())
+            return [[(part, "dim")] for part in wrap_cells(visible(row.problem), width)]
+        lines = token_lines([(piece.text, piece.part) for piece in row.pieces], width)
         parts = [piece.part for piece in row.pieces]
         words = (
             f"{thousands(len(parts))} {_('tokens')}: {parts.count('prompt')} {_('prompt (dim)')}, "
             f"{parts.count('trained')} {_('trained (accent)')}, "
             f"{parts.count('cut')} {_('cut off (struck out)')}"
         )
-        return [[(words, "text")], [], *lines]
+        return [*lines, [], [(words, "text")]]
 
     def _draw_source(self, entry: DatasetEntry) -> None:
         info = entry.info
@@ -239,7 +251,7 @@ class DataView(View):
         entry = self.entry_shown
         if entry is not None:
             self.studio.toggle_dataset(entry.name)
-            self.app.run_action("form_changed")
+            shell(self).action_form_changed()
 
     def action_go_to_row(self) -> None:
         entry = self.entry_shown
@@ -277,7 +289,7 @@ class DataView(View):
             return
 
         def answered(future: Future[int | None]) -> None:
-            self.app.call_from_thread_later(self._take_found, future)  # type: ignore[attr-defined]
+            shell(self).call_from_thread_later(self._take_found, future)
 
         args = (entry.name, self._found, self._index, self.studio.config)
         self.studio.ask(answered, find_row, *args, key="find")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widget import Widget
 
 from engine.events import PredictionMade
@@ -25,47 +26,31 @@ MEASURES = ("bleu-4", "rouge-l", "rouge-1", "rouge-2", "exact_match")
 
 
 class EvaluateForm(JobForm):
-    scope = "evaluate"
-    BINDINGS: ClassVar = [
-        *bindings("evaluate"),
-        ("enter", "edit", ""),
-        ("left", "previous_choice", ""),
-        ("right", "next_choice", ""),
-        ("space", "flip", ""),
-    ]
-
-    def action_sort(self) -> None:
-        view = self.view()
-        assert isinstance(view, EvaluateView)
-        view.next_sort()
+    """What to score, on what, and how."""
 
 
 class AnswerList(ListPanel):
-    scope = "evaluate"
-    BINDINGS: ClassVar = bindings("evaluate")
-
-    def _view(self) -> EvaluateView:
-        node: Any = self.parent
-        while not isinstance(node, EvaluateView):
-            node = node.parent
-        return node
-
-    def action_start(self) -> None:
-        self._view().start()
-
-    def action_pick(self) -> None:
-        self._view().pick_source()
-
-    def action_sort(self) -> None:
-        self._view().next_sort()
+    """The rows that were answered, each with its score and number."""
 
 
 class EvaluateView(JobView):
     """Scores the base or a checkpoint on any set; rows appear as they are answered."""
 
+    scope = "evaluate"
+    BINDINGS: ClassVar = bindings("evaluate")
+    checked = ("eval_dataset",)
     DEFAULT_CSS = """
     EvaluateView EvaluateForm { height: 10; }
     EvaluateView #scores { height: 5; }
+    EvaluateView #asked { height: auto; }
+    EvaluateView #answered { height: 1fr; }
+    EvaluateView.alone #asked { height: 1fr; }
+    EvaluateView.alone #answered { display: none; }
+    EvaluateView.alone #scores { height: 1fr; }
+    EvaluateView.wide { layout: horizontal; }
+    EvaluateView.wide #asked { width: 2fr; height: 1fr; }
+    EvaluateView.wide #answered { width: 3fr; height: 1fr; }
+    EvaluateView.wide #scores { height: 1fr; }
     EvaluateView AnswerList { height: 1fr; }
     EvaluateView #answer { height: 10; }
     EvaluateView.narrow EvaluateForm { height: 8; }
@@ -94,10 +79,12 @@ class EvaluateView(JobView):
         }
 
     def compose(self) -> ComposeResult:
-        yield self.form
-        yield self.scores
-        yield self.answers
-        yield self.detail
+        with Vertical(id="asked"):
+            yield self.form
+            yield self.scores
+        with Vertical(id="answered"):
+            yield self.answers
+            yield self.detail
 
     def entry(self) -> Widget:
         return self.form
@@ -107,6 +94,7 @@ class EvaluateView(JobView):
 
     def fit(self, narrow: bool, wide: bool) -> None:
         self.set_class(narrow, "narrow")
+        self.set_class(wide, "wide")
 
     def relabel(self) -> None:
         self.scores.set_title(_("scores"))
@@ -120,8 +108,7 @@ class EvaluateView(JobView):
         self.form.set_rows(self._rows())
         live = self.studio.jobs.get(self.run)
         answers = self.mode == "answers" or bool(live and live.predictions)
-        self.answers.display = self.detail.display = answers
-        self.scores.styles.height = None if answers else "1fr"
+        self.set_class(not answers, "alone")
         self.scores.set_lines(self._score_lines())
         if answers:
             self._show_answers(live.predictions if live is not None else [])
@@ -217,6 +204,9 @@ class EvaluateView(JobView):
     def next_sort(self) -> None:
         self.by_score = not self.by_score
         self.show()
+
+    def action_sort(self) -> None:
+        self.next_sort()
 
     # Starting
 

@@ -21,18 +21,14 @@ if TYPE_CHECKING:
 
 
 class ExportForm(JobForm):
-    scope = "export"
-    BINDINGS: ClassVar = [
-        *bindings("export"),
-        ("enter", "edit", ""),
-        ("left", "previous_choice", ""),
-        ("right", "next_choice", ""),
-        ("space", "flip", ""),
-    ]
+    """What to export, where to, and how."""
 
 
 class ExportView(JobView):
     """Merges, shards and writes; says where, how big, and how to use it."""
+
+    scope = "export"
+    BINDINGS: ClassVar = bindings("export")
 
     DEFAULT_CSS = """
     ExportView ExportForm { height: 9; }

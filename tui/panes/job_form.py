@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.config import RunConfig, format_value, parse_value, settings, with_value
 from engine.problem import BadInput, Problem
+from tui.actions import bindings
 from tui.dialogs import Pick
 from tui.language import _
 from tui.panes.view import View
+from tui.shell import shell
 from tui.studio import Source
 from tui.widgets.form_list import FormList, FormRow
 from tui.widgets.list_view import ListRow
@@ -23,17 +25,8 @@ MODEL_KEY = "model"
 class JobForm(FormList):
     """The rows of a job's form; what they do is the view's."""
 
-    def view(self) -> JobView:
-        node: Any = self.parent
-        while not isinstance(node, JobView):
-            node = node.parent
-        return node
-
-    def action_start(self) -> None:
-        self.view().start()
-
-    def action_pick(self) -> None:
-        self.view().pick_source()
+    scope = "values"
+    BINDINGS: ClassVar = bindings("values")
 
 
 class JobView(View):
@@ -43,7 +36,8 @@ class JobView(View):
     change the next run itself.
     """
 
-    names: Sequence[str] = ()
+    # Values that may have come from the form of the next run without being checked here.
+    checked: Sequence[str] = ()
 
     def __init__(self, studio: Studio, *, id: str) -> None:
         super().__init__(studio, id=id)
@@ -54,6 +48,12 @@ class JobView(View):
     def form_panel(self) -> JobForm:
         raise NotImplementedError
 
+    def action_start(self) -> None:
+        self.start()
+
+    def action_pick(self) -> None:
+        self.pick_source()
+
     def start(self) -> None:
         raise NotImplementedError
 
@@ -63,11 +63,11 @@ class JobView(View):
         return self.studio.sources()
 
     def chosen(self) -> Source | None:
-        """The chosen model: at first the newest run's result, else the base."""
-        if self.source is None:
-            found = self.sources()
-            self.source = found[min(1, len(found) - 1)] if found else None
-        return self.source
+        """The model that was picked; before that the newest run's result, else the base."""
+        if self.source is not None:
+            return self.source
+        found = self.sources()
+        return found[min(1, len(found) - 1)] if found else None
 
     def pick_source(self) -> None:
         found = self.sources()
@@ -114,6 +114,7 @@ class JobView(View):
             shown,
             kind,  # type: ignore[arg-type]
             problem=self.faults.get(name, ""),
+            typed="" if value is None else None,
         )
 
     def on_form_list_opened(self, event: FormList.Opened) -> None:
@@ -123,14 +124,34 @@ class JobView(View):
 
     def on_form_list_edited(self, event: FormList.Edited) -> None:
         event.stop()
-        try:
-            self.values[event.key] = parse_value(event.key, event.text)
-        except BadInput as error:
-            self.form_panel().show_typed_problem(error.problem.what)
+        fault = self.fault_of(event.key, event.text)
+        if fault:
+            self.form_panel().show_typed_problem(fault)
             return
-        self.faults.pop(event.key, None)
+        self.values[event.key] = parse_value(event.key, event.text)
         self.form_panel().close_editor()
         self.show()
+
+    def on_form_list_typing(self, event: FormList.Typing) -> None:
+        event.stop()
+        self.form_panel().show_typed_problem(self.fault_of(event.key, event.text))
+
+    def fault_of(self, name: str, text: str) -> str:
+        """What is wrong with a typed value, in a sentence; empty where nothing is."""
+        try:
+            value = parse_value(name, text)
+        except BadInput as error:
+            return error.problem.what
+        if name != "eval_dataset":
+            return ""
+        known = [entry.name for entry in self.studio.datasets]
+        names = [one.strip() for one in str(value or "").split(",") if one.strip()]
+        strangers = [one for one in names if one not in known]
+        if not names:
+            return f"{_('Name a set')}: {', '.join(known)}."
+        if strangers and known:
+            return f"{_('There is no set named')} {strangers[0]}. {_('Known')}: {', '.join(known)}."
+        return ""
 
     def on_form_list_stepped(self, event: FormList.Stepped) -> None:
         event.stop()
@@ -151,18 +172,27 @@ class JobView(View):
         from engine.config import check
 
         source = self.chosen()
+        self.faults = {}
+        for name in self.checked:
+            fault = self.fault_of(name, format_value(name, self.values.get(name)))
+            if fault:
+                self.faults[name] = fault
+        if self.faults:
+            self.show()
+            self.form_panel().select(next(iter(self.faults)))
+            return ""
         if source is None:
-            self.app.tell(  # type: ignore[attr-defined]
+            shell(self).tell(
                 Problem(_("There is no model for this yet."), hint=_("Train one first: t."))
             )
             return ""
         try:
             config = self.config_for(source, extra)
         except BadInput as error:
-            self.app.tell(error.problem)  # type: ignore[attr-defined]
+            shell(self).tell(error.problem)
             return ""
         problems = check(config, "export" if kind == "export" else "")
         if problems:
-            self.app.tell(problems[0], len(problems))  # type: ignore[attr-defined]
+            shell(self).tell(problems[0], len(problems))
             return ""
         return self.studio.submit(make(config), kind).run

@@ -5,6 +5,8 @@ from __future__ import annotations
 from textual import events
 from textual.widgets import TextArea
 
+from tui.actions import BY_ID, Keys
+
 
 class MessageLine(TextArea):
     """A text area without decoration; pasted lines stay lines."""
@@ -19,20 +21,21 @@ class MessageLine(TextArea):
         view = self.parent
         while view is not None and not hasattr(view, "send"):
             view = view.parent
-        if event.key == "enter" and view is not None:
+        keys: Keys = self.app.keys  # type: ignore[attr-defined]
+        if event.key in keys.of(BY_ID["message.send"]) and view is not None:
             event.stop()
             event.prevent_default()
             if view.send(self.text):
                 self.text = ""
             return
-        if event.key == "ctrl+j":
+        if event.key in keys.of(BY_ID["message.line"]):
             event.stop()
             event.prevent_default()
             self.insert("\n")
             return
-        if event.key == "escape" and view is not None:
+        if event.key in keys.of(BY_ID["message.leave"]) and view is not None:
             event.stop()
             event.prevent_default()
-            view.transcript.focus()
+            view.transcript.focus()  # type: ignore[attr-defined]
             return
         await super()._on_key(event)

@@ -17,6 +17,7 @@ from engine.config import steps_of
 from tui.actions import bindings
 from tui.language import _
 from tui.panes.words import row_count, state_mark
+from tui.shell import shell
 from tui.widgets.frame import Framed, Line, Span, ends
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import about, age, compact, loss, memory, rate, thousands
@@ -99,13 +100,17 @@ class ModelPanel(ListPanel):
     def action_choose(self) -> None:
         if self.cursor_row is not None:
             self.studio.choose_model(self.cursor_row.key)
-            self.show()
+            shell(self).action_form_changed()
+
+    def action_toggle_row(self) -> None:
+        # There is nothing to mark here: space keeps its meaning for the whole screen.
+        shell(self).action_pause_job()
 
     def action_step_in(self) -> None:
         self.post_message(StepIn("model"))
 
     def action_type_model(self) -> None:
-        self.app.run_action("type_model")
+        shell(self).action_type_model()
 
 
 class DataPanel(ListPanel):
@@ -153,20 +158,20 @@ class DataPanel(ListPanel):
     def action_toggle_set(self) -> None:
         if self.cursor_row is not None:
             self.studio.toggle_dataset(self.cursor_row.key)
-            self.app.run_action("form_changed")
+            shell(self).action_form_changed()
 
     def action_step_in(self) -> None:
         self.post_message(StepIn("data"))
 
     def action_folder(self) -> None:
-        self.app.run_action("dataset_folder")
+        shell(self).action_dataset_folder()
 
 
 class SettingsPanel(Framed):
     """3 Settings: the eight lines that matter most, and what they come to."""
 
     scope = "settings"
-    BINDINGS: ClassVar = [*bindings("settings"), ("enter,right", "step_in", "")]
+    BINDINGS: ClassVar = bindings("settings")
 
     def __init__(self, studio: Studio) -> None:
         super().__init__("3 " + _("Settings"), id="rail-settings")
@@ -198,7 +203,7 @@ class SettingsPanel(Framed):
 
     def _rows(self) -> list[tuple[str, str, set[str]]]:
         config = self.studio.config
-        how = config.finetuning_type
+        how: str = config.finetuning_type
         if how == "lora":
             how = f"lora, {_('rank')} {config.lora_rank}"
         elif how == "freeze":
@@ -260,7 +265,8 @@ class RunsPanel(ListPanel):
 
     def show(self) -> None:
         self.set_title("4 " + _("Runs"))
-        self.set_empty(_("None yet. Press t to train one; it is kept in saves/."))
+        told = _("None yet. Press t to train one; it is kept in saves/.")
+        self.set_empty(told if self.studio.runs_read else "…")
         runs = self.studio.runs
         self.set_figure(str(len(runs)) if runs else "")
         rows = []
@@ -278,18 +284,21 @@ class RunsPanel(ListPanel):
             )
         self.set_rows(rows)
 
+    def action_toggle_row(self) -> None:
+        shell(self).action_pause_job()
+
     def action_step_in(self) -> None:
         if self.cursor_row is not None:
             self.post_message(StepIn("runs"))
 
     def action_resume_run(self) -> None:
-        self.app.run_action("resume_run")
+        shell(self).action_resume_run()
 
     def action_take_settings(self) -> None:
-        self.app.run_action("take_settings")
+        shell(self).action_take_settings()
 
-    def action_chat_run(self) -> None:
-        self.app.run_action("chat_run")
+    async def action_chat_run(self) -> None:
+        await shell(self).action_chat_run()
 
 
 class Rail(Vertical):

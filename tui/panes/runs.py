@@ -13,6 +13,7 @@ from tui.actions import bindings
 from tui.language import _
 from tui.panes.view import View
 from tui.panes.words import STATES, chart_words
+from tui.shell import shell
 from tui.widgets.chart import LossChart
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import age, loss, thousands
@@ -61,7 +62,7 @@ class RunView(View):
         self.chart.set_words(chart_words(), _("This run logged no loss."))
 
     def show(self) -> None:
-        run = self.studio.run_at(self.app.rail.runs.cursor_row)  # type: ignore[attr-defined]
+        run = self.studio.run_at(shell(self).rail.runs.cursor_row)
         if run is None:
             self.chart.set_points([], [])
             self.facts.set_lines([[], [(_("There is no run yet."), "dim")]])
@@ -78,7 +79,7 @@ class RunView(View):
         from engine.runs.curves import read_curves
 
         def answered(future: Future[Curves]) -> None:
-            self.app.call_from_thread_later(self._take, future)  # type: ignore[attr-defined]
+            shell(self).call_from_thread_later(self._take, future)
 
         self.studio.ask(answered, read_curves, path, key="curves")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widget import Widget
@@ -22,11 +24,12 @@ from engine.config import (
     usual_of,
     write_yaml,
 )
-from engine.problem import BadInput
+from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import Answer, AskLine, Pick, Question
 from tui.language import _
 from tui.panes.view import View
+from tui.shell import shell
 from tui.widgets.form_list import FormList, FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListRow
@@ -86,11 +89,11 @@ class SettingsView(View):
 
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-settings")
-        self.form = SettingsForm(_("Settings"))
+        self.form = SettingsForm(_("Settings"), empty=_("No setting has that in its name."))
         self.help = LinesPanel("", id="help")
         self.outcome = LinesPanel("", id="outcome")
         self.help.can_focus = self.outcome.can_focus = False
-        self.level = "basic"
+        self.level: Literal["basic", "all"] = "basic"
         self.filter = ""
         self.opened: set[str] = set()
         self._narrow = False
@@ -108,6 +111,12 @@ class SettingsView(View):
         self._narrow = narrow
         self.set_class(narrow, "narrow")
         self.outcome.border = "rule" if narrow else "box"
+
+    def step_back(self) -> bool:
+        if not self.filter:
+            return False
+        self.filter = ""
+        return True
 
     # Drawing
 
@@ -164,12 +173,14 @@ class SettingsView(View):
                 del problem
         return _air_before_folds(rows)
 
-    def _row(self, name: str, faults: dict, changed: set[str]) -> FormRow:
+    def _row(self, name: str, faults: dict[str, Problem], changed: set[str]) -> FormRow:
         config = self.studio.config
         info = settings()[name]
+        needs = info.setting.needs
         value = getattr(config, name)
         kind = "text"
-        shown = format_value(name, value) or _(empty_means(config, name))
+        written = format_value(name, value)
+        shown = written or _(empty_means(config, name))
         if info.kind == "bool" and not info.optional:
             kind, shown = "switch", "x" if value else ""
         elif info.kind == "choice" or (info.kind == "bool" and info.optional):
@@ -183,17 +194,9 @@ class SettingsView(View):
             kind,  # type: ignore[arg-type]
             name in changed,
             f"{problem.what} {problem.hint}" if problem else "",
-            self._missing(info.setting.needs),
+            f"{_('needs')}: pip install {needs}" if needs and not _installed(needs) else "",
+            None if written else "",
         )
-
-    def _missing(self, package: str) -> str:
-        if not package:
-            return ""
-        from importlib.util import find_spec
-
-        if find_spec(package.replace("-", "_")) is not None:
-            return ""
-        return f"{_('needs')}: pip install {package}"
 
     def _show_help(self) -> None:
         key = self.form.cursor_key
@@ -243,16 +246,25 @@ class SettingsView(View):
                 f"({micro} × {pile}) ≈ {thousands(steps.total)} {_('steps')}"
                 f" · {_('warm-up')} {thousands(steps.warmup)}"
             )
-            forecast = studio.forecast
-            if forecast is not None:
-                first += (
-                    f" · {compact(forecast.trainable_parameters)} {_('of')} "
-                    f"{compact(forecast.parameters)} {_('parameters')}"
-                )
-        second: Line = [(self._memory_words(), "text")]
+        lines = [first]
+        forecast = studio.forecast
+        if rows is not None and forecast is not None:
+            words = (
+                f"{compact(forecast.trainable_parameters)} {_('of')} "
+                f"{compact(forecast.parameters)} {_('parameters')}"
+            )
+            if cell_len(first) + cell_len(words) + 3 <= self.outcome.content_width - 2:
+                lines = [f"{first} · {words}"]
+            else:
+                lines = [first, words]
+        told: list[Line] = [[(line, "text")] for line in lines]
         if studio.problems:
-            second = [(studio.problems[0].what, "error")]
-        self.outcome.set_lines([[(first, "text")], second])
+            told.append([(studio.problems[0].what, "error")])
+        elif len(lines) == 1:
+            told.append([(self._memory_words(), "text")])
+        else:
+            told[-1] = [(f"{lines[-1]} · {self._memory_words()}", "text")]
+        self.outcome.set_lines(told)
 
     def _memory_words(self) -> str:
         studio = self.studio
@@ -336,7 +348,7 @@ class SettingsView(View):
         self._changed()
 
     def _changed(self) -> None:
-        self.app.action_form_changed()  # type: ignore[attr-defined]
+        shell(self).action_form_changed()
 
     def to_default(self) -> None:
         key = self.form.cursor_key
@@ -429,7 +441,7 @@ class SettingsView(View):
         try:
             config, notes = load_yaml(path)
         except BadInput as error:
-            self.app.tell(error.problem)  # type: ignore[attr-defined]
+            shell(self).tell(error.problem)
             return
         self.studio.replace(config)
         self.studio.read_datasets()
@@ -438,6 +450,13 @@ class SettingsView(View):
             self.studio.notes.append(note)
         self._changed()
         self.app.notify("\n".join(notes[:4]) or f"{_('Read')}: {path}")
+
+
+@lru_cache(maxsize=64)
+def _installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package.replace("-", "_")) is not None
 
 
 def _shown(name: str, value: object) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widget import Widget
 
 from tui.actions import bindings
@@ -33,24 +35,23 @@ class TrainView(View):
     scope = "train"
     BINDINGS: ClassVar = bindings("train")
     DEFAULT_CSS = """
-    TrainView LossChart { height: 1fr; }
-    TrainView #welcome { height: 1fr; }
+    TrainView #curves { height: 1fr; }
+    TrainView #watch { height: auto; }
     TrainView Watched { height: 4; }
     TrainView Machine { height: 4; }
     TrainView LogPanel { height: 8; }
     TrainView.narrow Watched, TrainView.narrow Machine { height: 1; }
     TrainView.narrow LogPanel { height: 3; }
-    TrainView.wide { layout: grid; grid-size: 2; grid-columns: 3fr 2fr; grid-rows: auto auto 1fr; }
-    TrainView.wide LossChart, TrainView.wide #welcome { row-span: 3; height: 100%; }
-    TrainView.wide LogPanel { height: 100%; }
+    TrainView.wide { layout: horizontal; }
+    TrainView.wide #curves { width: 3fr; }
+    TrainView.wide #watch { width: 2fr; height: 1fr; }
+    TrainView.wide LogPanel { height: 1fr; }
     """
 
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-train")
         self.welcome = LinesPanel(_("Welcome"), id="welcome")
-        self.chart = LossChart(
-            chart_words(), empty=_("No point yet: the curve begins with the first step.")
-        )
+        self.chart = LossChart(chart_words(), empty=_no_point())
         self.watched = Watched(_("also watched"))
         self.machine = Machine(_("machine"))
         self.log_panel = LogPanel(_("log"), figure=_line_count)
@@ -62,11 +63,13 @@ class TrainView(View):
         self._gauges = 0
 
     def compose(self) -> ComposeResult:
-        yield self.welcome
-        yield self.chart
-        yield self.watched
-        yield self.machine
-        yield self.log_panel
+        with Vertical(id="curves"):
+            yield self.welcome
+            yield self.chart
+        with Vertical(id="watch"):
+            yield self.watched
+            yield self.machine
+            yield self.log_panel
 
     def entry(self) -> Widget:
         return self.welcome if self.welcome.display else self.chart
@@ -244,8 +247,8 @@ def _line_count(count: int) -> str:
     return _("1 line") if count == 1 else f"{thousands(count)} {_('lines')}"
 
 
-def _last(values: list[float], write: object) -> str:
-    return write(values[-1]) if values else "–"  # type: ignore[operator,no-any-return]
+def _last(values: list[float], write: Callable[[float], str]) -> str:
+    return write(values[-1]) if values else "–"
 
 
 def _of(part: float | None, whole: float | None, unit: str) -> str:
@@ -256,3 +259,7 @@ def _of(part: float | None, whole: float | None, unit: str) -> str:
 
 def _clock(when: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(when))
+
+
+def _no_point() -> str:
+    return _("No point yet: the curve begins with the first step.")

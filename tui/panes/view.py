@@ -33,6 +33,10 @@ class View(Vertical):
         """The widget that takes the focus when the view is stepped into."""
         raise NotImplementedError
 
+    def step_back(self) -> bool:
+        """Step out of something within the view (a filter); False where there is nothing."""
+        return False
+
     def fit(self, narrow: bool, wide: bool) -> None:
         """The screen's size class changed: narrow is under 100 columns or 30 rows, wide from 160
         columns on."""

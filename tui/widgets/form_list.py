@@ -35,7 +35,8 @@ class FormRow:
     `kind`: `heading` and `note` are only read; `fold` is a closed section that opens; `text` is
     typed, `choice` walks through choices, `switch` is on (`[x]`) or off. `value` is as written for
     a person. `changed` marks it with `●`; `problem` is a sentence shown below it in the error
-    colour; `dimmed` says why it can't be used (a package to install).
+    colour; `dimmed` says why it can't be used (a package to install). `typed` is what the editor
+    opens with, where that is not `value` (which may tell what an empty value comes to).
     """
 
     key: str
@@ -45,6 +46,12 @@ class FormRow:
     changed: bool = False
     problem: str = ""
     dimmed: str = ""
+    typed: str | None = None
+
+    @property
+    def to_edit(self) -> str:
+        """What the editor opens with."""
+        return self.value if self.typed is None else self.typed
 
 
 class FormList(Framed):
@@ -56,6 +63,7 @@ class FormList(Framed):
     FormList > Input {
         position: absolute; height: 1; border: none; padding: 0; background: ansi_default;
     }
+    FormList > Input.wrong { color: $error; }
     """
 
     BINDINGS: ClassVar = [
@@ -164,14 +172,27 @@ class FormList(Framed):
             for extra in range(len(self._problem_lines(row))):
                 self._lines.append((index, extra + 1))
         self._keep_in_view()
+        self._place_editor()
 
     def _problem_lines(self, row: FormRow) -> list[str]:
-        text = row.problem or row.dimmed
-        if row.key == self._editing and self._typed_problem:
-            text = self._typed_problem
-        if not text:
-            return []
-        return wrap_cells(visible(text), max(10, self.content_width - 6))
+        return self._wrapped(row.problem or row.dimmed)
+
+    def _wrapped(self, text: str) -> list[str]:
+        return wrap_cells(visible(text), max(10, self.content_width - 6)) if text else []
+
+    def _typed_line(self, place: int, width: int) -> Line | None:
+        """The reason why a typed value is wrong, drawn over the lines below its row: they come back
+        when it is mended, and none of them moves meanwhile."""
+        if not (self._editing and self._typed_problem):
+            return None
+        lines = self._wrapped(self._typed_problem)
+        extra = place - self._cursor_line - 1
+        return [("     " + lines[extra], "error")] if 0 <= extra < len(lines) else None
+
+    @property
+    def _cursor_line(self) -> int:
+        """The line of the list on which the cursor's row begins."""
+        return next((p for p, (index, _) in enumerate(self._lines) if index == self._cursor), 0)
 
     @property
     def value_column(self) -> int:
@@ -186,14 +207,16 @@ class FormList(Framed):
             lines = wrap_cells(visible(self._empty), max(1, width - 2))
             return [(f" {lines[y]}", "dim")] if y < len(lines) else ()
         place = y + self._first
+        typed = self._typed_line(place, width)
+        if typed is not None:
+            return typed
         if place >= len(self._lines):
             return ()
         index, extra = self._lines[place]
         row = self._rows[index]
         if extra:
             text = self._problem_lines(row)[extra - 1]
-            wrong = row.problem or (row.key == self._editing and self._typed_problem)
-            return [("     " + text, "error" if wrong else "dim")]
+            return [("     " + text, "error" if row.problem else "dim")]
         line = self._row_line(row, width)
         if index == self._cursor and self.has_focus:
             used = sum(cell_len(text) for text, _ in line)
@@ -212,7 +235,8 @@ class FormList(Framed):
             label = f" ▸ {row.label}"
             gap = max(2, self.value_column - cell_len(label))
             return [(label, "text"), (" " * gap + row.value, "dim")]
-        role = "error" if row.problem else "dim" if row.dimmed else "text"
+        wrong = row.problem or (row.key == self._editing and self._typed_problem)
+        role = "error" if wrong else "dim" if row.dimmed else "text"
         column = self.value_column
         label = middle_cut(visible(row.label), column - 4)
         value = visible(row.value)
@@ -243,9 +267,14 @@ class FormList(Framed):
         return -1
 
     def _keep_in_view(self) -> None:
-        height = max(1, self.content_height)
+        height = self.content_height
+        if height <= 0:
+            self._first = 0
+            return
         lines = [place for place, (index, _) in enumerate(self._lines) if index == self._cursor]
-        first = max(0, min(self._first, len(self._lines) - height))
+        # A value that is being typed keeps the line below it in view: its fault stands there.
+        spare = 1 if self._editing and height > 1 else 0
+        first = max(0, min(self._first, len(self._lines) + spare - height))
         if lines:
             top = lines[0]
             # The heading above the first row of a section is worth seeing too.
@@ -253,8 +282,8 @@ class FormList(Framed):
                 top -= 1
             if top < first:
                 first = top
-            elif lines[-1] >= first + height:
-                first = lines[-1] - height + 1
+            elif lines[-1] + spare >= first + height:
+                first = lines[-1] + spare - height + 1
         self._first = first
 
     def _move_to(self, index: int) -> None:
@@ -329,22 +358,30 @@ class FormList(Framed):
         """What is wrong with the value being typed; an empty text where nothing is."""
         if self._editing and problem != self._typed_problem:
             self._typed_problem = problem
-            self._lay_out()
+            if self._editor is not None:
+                self._editor.set_class(bool(problem), "wrong")
             self.content_changed()
 
     def _open_editor(self, row: FormRow) -> None:
         from textual.widgets import Input
 
-        place = next(i for i, (index, _) in enumerate(self._lines) if index == self._cursor)
+        hint = row.value if row.typed is not None else ""
+        self._editor = Input(row.to_edit, placeholder=hint, compact=True, select_on_focus=True)
+        self._editing = row.key
+        self._lay_out()
+        self.content_changed()
+        self.mount(self._editor)
+        self._editor.focus()
+
+    def _place_editor(self) -> None:
+        """The editor stands over its row's value, wherever that is now."""
+        if self._editor is None:
+            return
         column = self.value_column + 1
         edge = 1 if self.border == "box" else 0
-        editor = Input(row.value, compact=True, select_on_focus=True)
-        editor.styles.offset = (column - 1 + edge, place - self._first + self.content_top)
-        editor.styles.width = max(6, self.content_width - column)
-        self._editor = editor
-        self._editing = row.key
-        self.mount(editor)
-        editor.focus()
+        line = self._cursor_line - self._first + self.content_top
+        self._editor.styles.offset = (column - 1 + edge, line)
+        self._editor.styles.width = max(6, self.content_width - column)
 
     def close_editor(self) -> None:
         """Leaves the editor; what was typed and not confirmed is dropped."""
