@@ -259,7 +259,13 @@ ACTIONS: tuple[Action, ...] = (
     # The short forms of evaluate and export.
     _action("values.edit", "enter", _m("edit"), _m("Edit the value"), "edit", 1, False),
     _action(
-        "values.lower", "left", _m("choose"), _m("Previous choice"), "previous_choice", 2, False,
+        "values.lower",
+        "left",
+        _m("choose"),
+        _m("Previous choice"),
+        "previous_choice",
+        2,
+        False,
         "←→",
     ),
     _action("values.higher", "right", "", _m("Next choice"), "next_choice", 0, False),

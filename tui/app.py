@@ -181,6 +181,11 @@ class FinetuiApp(JobActions, LookActions):
     def _show_keys(self) -> None:
         if len(self.screen_stack) > 1:
             return  # a dialog tells its own keys
+        if self.focused is not None and getattr(self.focused.parent, "editing", ""):
+            # A value is being typed: letters act nowhere else.
+            own = [KeyHint("Enter", _("ok")), KeyHint("Esc", _("close"))]
+            self.query_one("#keys", KeyLine).set_keys(own, [])
+            return
         scopes: list[str] = []
         node: Any = self.focused
         while node is not None and node is not self.screen:

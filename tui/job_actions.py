@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.config import with_value
@@ -147,7 +148,7 @@ class JobActions(Shell):
         except BadInput as error:
             self.tell(error.problem)
             return
-        self.studio.replace(config)
+        self.studio.take_over(config)
         self.action_form_changed()
         self.notify(f"{_('The form holds the settings of')} {run.name}.")
 
@@ -175,6 +176,8 @@ class JobActions(Shell):
                 self._told_end(live, event)
             if isinstance(event, StateChanged) and (live is None or live.kind == "train"):
                 self.studio.read_runs()
+                if not self.studio.demo_ready and event.state not in ("queued", "loading"):
+                    self.studio.read_models()  # the run may have fetched it
 
     def _told_end(self, live: LiveRun, event: JobFinished) -> None:
         place = event.result.get("output_dir") or event.result.get("folder") or ""
@@ -199,7 +202,8 @@ class JobActions(Shell):
 
         def chosen(key: str | None) -> None:
             if key == "d":
-                self.action_failure_details()
+                # The failure stays until it is dismissed: it comes back after its details.
+                self._show_details(lambda _key: self.show_failure(event))
             elif key == "l":
                 self.action_read_log()
             elif key == "r":
@@ -212,8 +216,13 @@ class JobActions(Shell):
         if event is None:
             self.notify(_("Nothing has failed."))
             return
-        lines = event.details.splitlines() or [_("There are no details.")]
-        self.push_screen(Card(_("Details"), lines[-(self.size.height - 8) :], wide=True))
+        self._show_details(lambda _key: None)
+
+    def _show_details(self, then: Callable[[str | None], None]) -> None:
+        event = self.studio.failure
+        lines = event.details.splitlines() if event is not None else []
+        shown = lines[-(self.size.height - 8) :] or [_("There are no details.")]
+        self.push_screen(Card(_("Details"), shown, wide=True), then)
 
     def action_read_log(self) -> None:
         """The library log of the run: what never reached the terminal."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,11 +79,18 @@ class Studio:
         self.precision = "auto"
         self.answering = False
         self.runs: list[RunSummary] = []
+        self.runs_read = False
         self.reading: Reading | None = None
         self.live: LiveRun | None = None
         self.jobs: dict[str, LiveRun] = {}
         self.pieces: deque[AnswerPiece | AnswerEnded] = deque()
         self.inbox: deque[Event] = deque()
+        # What each run can be used as, by its folder; and what was found for which state of it.
+        self._sources: dict[Path, tuple[Source, ...]] = {}
+        self._known: dict[tuple[Path, float, tuple[int, ...]], tuple[Source, ...]] = {}
+        # Seconds a step for (model, method, batch), from the runs that were read last.
+        self._pace: float | None = None
+        self._pace_of: object = None
         self._undo: list[RunConfig] = []
         self._saved_form: dict[str, Any] | None = None
 
@@ -109,7 +116,7 @@ class Studio:
             config = with_value(config, name, value)
         self._take(config)
 
-    def replace(self, config: RunConfig) -> None:
+    def take_over(self, config: RunConfig) -> None:
         """Take a whole run description (a file's, a run's) into the form."""
         self._take(config)
 
@@ -227,26 +234,20 @@ class Studio:
 
     def begin(self, app: Any) -> None:
         """Read what the first picture needs. Called once, when the screen is up."""
-        from engine.worker import questions
 
         self._later = app.call_from_thread_later
         self.check_form()
         self.read_datasets()
         self.read_runs()
-        self._tell_cut_off()
+        self._answer(_told_cut_off, self.notes.extend, saves_dir())
         self.choose_model(self.config.model_name_or_path or "demo")
-        self._answer(questions.known_models, self._take_models)
+        self.read_models()
 
-    def _tell_cut_off(self) -> None:
-        """Runs whose process was killed are told once, at the next start."""
-        from engine.runs.history import acknowledge, interrupted_runs
+    def read_models(self) -> None:
+        """Look again at which models are there."""
+        from engine.worker import questions
 
-        for run in interrupted_runs(saves_dir()):
-            self.notes.append(f"{run.name}: {run.last_note}")
-            try:
-                acknowledge(run)
-            except OSError as error:
-                self.notes.append(f"{run.path}: {error.strerror or error}")
+        self._answer(questions.known_models, self._take_models, key="models")
 
     def _answer(
         self, function: Callable[..., T], take: Callable[[T], None], *args: Any, key: str = ""
@@ -267,8 +268,10 @@ class Studio:
         self.ask(lambda future: self._later(on_screen, future), function, *args, key=key or None)
 
     def _take_models(self, models: list[KnownModel]) -> None:
-        self.models = models
+        was_ready, self.models = self.demo_ready, models
         self.demo_ready = any(model.name == "demo" and model.ready for model in models)
+        if self.demo_ready and not was_ready and self.config.model_name_or_path == "demo":
+            self.choose_model("demo")
 
     def read_datasets(self) -> None:
         """List the dataset folder; what is wrong with it stands in `datasets_problem`."""
@@ -306,6 +309,7 @@ class Studio:
         if self.card is not None:
             self.forecast = questions.forecast(self.card, self.config)
         self.precision = questions.precision_name(self.config)
+        self._read_pace()
 
     def choose_model(self, name: str) -> None:
         """Put a model into the form, and read its card."""
@@ -325,7 +329,7 @@ class Studio:
 
         self.choose_model(name)
         questions.remember_model(name)
-        self._answer(questions.known_models, self._take_models)
+        self.read_models()
 
     def ask(
         self,
@@ -340,16 +344,55 @@ class Studio:
     # Runs
 
     def read_runs(self) -> None:
+        """Look again at the run folders, on the look-up thread: there may be hundreds."""
+        self._answer(self._found_runs, self._take_runs, saves_dir(), key="runs")
+
+    def _found_runs(self, root: Path) -> list[tuple[RunSummary, tuple[Source, ...]]]:
+        """On the look-up thread: the runs, and what each can be used as."""
         from engine.runs.history import list_runs
 
-        self.runs = list_runs(saves_dir())
+        found = []
+        known: dict[tuple[Path, float, tuple[int, ...]], tuple[Source, ...]] = {}
+        for run in list_runs(root):
+            state = (run.path, run.updated, tuple(run.checkpoints))
+            sources = self._known.get(state)
+            if sources is None:
+                sources = run_sources(run) if run.kind == "train" else ()
+            known[state] = sources
+            found.append((run, sources))
+        self._known = known
+        return found
+
+    def _take_runs(self, found: list[tuple[RunSummary, tuple[Source, ...]]]) -> None:
+        self.runs = [run for run, _sources in found]
+        self._sources = {run.path: sources for run, sources in found}
+        self.runs_read = True
+        self._pace_of = None
+        self._read_pace()
+
+    def _read_pace(self) -> None:
+        """Find the time a step took in an earlier run like this one, when either changed."""
+        from engine.worker.questions import seconds_a_step
+
+        like = (self.model_name, self.config.finetuning_type, self.config.effective_batch)
+        if like == self._pace_of:
+            return
+        self._pace_of = like
+
+        def take(seconds: float | None) -> None:
+            self._pace = seconds
+
+        args = (tuple(self.runs), self.config, self.model_name)
+        self._answer(seconds_a_step, take, *args, key="pace")
 
     def run_at(self, row: ListRow | None) -> RunSummary | None:
         """The run that a row of the list stands for."""
         return next((run for run in self.runs if row and str(run.path) == row.key), None)
 
     def sources_of(self, run: RunSummary) -> list[Source]:
-        return run_sources(run, self.config.model_name_or_path or "demo")
+        """What a run can be used as: its result, then its checkpoints, newest first."""
+        base = self.config.model_name_or_path or "demo"
+        return [replace(one, model=one.model or base) for one in self._sources.get(run.path, ())]
 
     def save_screen(self) -> None:
         """Remember language, theme and the like."""
@@ -362,8 +405,7 @@ class Studio:
         base = self.config.model_name_or_path or "demo"
         found = [Source(self.model_name, base)]
         for run in self.runs:
-            if run.kind == "train":
-                found += run_sources(run, base)
+            found += self.sources_of(run)
         return found
 
     @property
@@ -379,17 +421,29 @@ class Studio:
 
         The mean seconds a step of the newest run with the same model, method and micro-batch.
         """
-        from engine.worker.questions import seconds_a_step
-
-        each = seconds_a_step(self.runs, self.config, self.model_name)
-        return None if each is None else each * steps
+        return None if self._pace is None else self._pace * steps
 
 
-def run_sources(run: RunSummary, base: str) -> list[Source]:
-    """The result of a run (when it has one) and its complete checkpoints, newest first."""
+def _told_cut_off(root: Path) -> list[str]:
+    """On the look-up thread: a note for each run whose process was killed; told only once."""
+    from engine.runs.history import acknowledge, interrupted_runs
+
+    notes = []
+    for run in interrupted_runs(root):
+        notes.append(f"{run.name}: {run.last_note}")
+        try:
+            acknowledge(run)
+        except OSError as error:
+            notes.append(f"{run.path}: {error.strerror or error}")
+    return notes
+
+
+def run_sources(run: RunSummary) -> tuple[Source, ...]:
+    """The result of a run (when it has one) and its complete checkpoints, newest first; `model` is
+    empty where the run's files don't tell its base. Reads the run's folder."""
     from engine.worker.questions import run_model
 
-    model = run_model(run.path) or base
+    model = run_model(run.path)
     lora = run.method in ("lora", "")
     found: list[Source] = []
     places = []
@@ -403,7 +457,7 @@ def run_sources(run: RunSummary, base: str) -> list[Source]:
             found.append(Source(label, model, str(folder), run.path))
         elif (folder / "config.json").exists():
             found.append(Source(label, str(folder), "", run.path))
-    return found
+    return tuple(found)
 
 
 _WHOLE = ("model.safetensors", "model.safetensors.index.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -21,13 +21,24 @@ if TYPE_CHECKING:
 
 
 class Detail(Drawn):
-    """What the highlighted row is, in up to three lines."""
+    """What the highlighted row is; as many lines as the longest of `texts` takes, up to six."""
 
     DEFAULT_CSS = "Detail { height: 3; width: 1fr; }"
-    text = ""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        super().__init__()
+        self._texts = tuple(texts)
+        self.text = ""
+
+    def _lines(self, text: str, width: int) -> list[str]:
+        return wrap_cells(visible(text), max(1, width - 2)) if text else []
+
+    def on_resize(self) -> None:
+        longest = max((len(self._lines(text, self.size.width)) for text in self._texts), default=0)
+        self.styles.height = max(1, min(6, longest))
 
     def draw_line(self, y: int, width: int, height: int) -> Line:
-        lines = wrap_cells(visible(self.text), max(1, width - 2)) if self.text else []
+        lines = self._lines(self.text, width)
         return cut_line([(" " + lines[y], "dim")], width) if y < len(lines) else ()
 
 
@@ -77,12 +88,13 @@ class Pick(ModalScreen[str | None]):
             panel.cursor_always = True
             yield panel
             if self._details:
-                yield Detail()
+                yield Detail(self._details.values())
             yield Input(placeholder=_("type to narrow the list"), compact=True)
 
     def on_mount(self) -> None:
         panel = self.query_one(ListPanel)
-        panel.styles.height = max(4, min(len(self._all) + 2, self.app.size.height - 6))
+        spare = 9 if self._details else 4
+        panel.styles.height = max(4, min(len(self._all) + 2, self.app.size.height - spare))
         panel.set_rows(self._all)
         panel.select(self._selected)
         self._say()
@@ -99,13 +111,7 @@ class Pick(ModalScreen[str | None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         words = event.value.lower().split()
         panel = self.query_one(ListPanel)
-        panel.set_rows(
-            row
-            for row in self._all
-            if all(
-                word in f"{row.text} {' '.join(row.figures)} {row.key}".lower() for word in words
-            )
-        )
+        panel.set_rows(row for row in self._all if all(word in _searchable(row) for word in words))
         self._say()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

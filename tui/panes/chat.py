@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widget import Widget
 
-from engine.config import RunConfig, with_value
+from engine.config import RunConfig, applies, format_value, settings, with_value
 from engine.events import AnswerEnded, AnswerPiece
 from engine.problem import BadInput
 from tui.actions import bindings
 from tui.dialogs import Pick
 from tui.language import _
-from tui.panes.sampling import Sampling
+from tui.panes.sampling import NAMES, Sampling
 from tui.panes.view import View
 from tui.shell import shell
 from tui.studio import Source
 from tui.widgets.frame import Framed, Line, LinesPanel
 from tui.widgets.list_view import ListRow
-from tui.widgets.text_safe import visible, wrap_cells
+from tui.widgets.numbers import middle_cut
+from tui.widgets.text_safe import pad_cells, visible, wrap_cells
 
 if TYPE_CHECKING:
     from textual.widgets import TextArea
@@ -32,10 +34,12 @@ CURSOR = "▍"
 
 @dataclass
 class Turn:
-    """One turn of the transcript; `note` tells how an answer went, `open` that it still grows."""
+    """One turn of the transcript; `name` is the speaker's, `note` tells how an answer went, `open`
+    that it still grows."""
 
     role: str
     text: str
+    name: str = ""
     note: str = ""
     open: bool = False
 
@@ -94,21 +98,31 @@ class MessageBox(Framed, can_focus=False):
 class ChatView(View):
     """A conversation with `source`."""
 
-    DEFAULT_CSS = "ChatView Transcript { height: 1fr; }"
+    DEFAULT_CSS = """
+    ChatView #talk { width: 1fr; height: 1fr; }
+    ChatView Transcript { height: 1fr; }
+    ChatView #how { width: 44; display: none; }
+    ChatView.wide { layout: horizontal; }
+    ChatView.wide #how { display: block; }
+    """
 
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-chat")
         self.transcript = Transcript("")
         self.box = MessageBox("")
+        self.how = LinesPanel(_("how it answers"), id="how")
+        self.how.can_focus = False
         self.source: Source | None = None
         self.turns: list[Turn] = []
         self.run = ""
         self._editor: TextArea | None = None
 
     def compose(self) -> ComposeResult:
-        yield self.transcript
-        with self.box:
-            yield self._made_editor()
+        with Vertical(id="talk"):
+            yield self.transcript
+            with self.box:
+                yield self._made_editor()
+        yield self.how
 
     def _made_editor(self) -> TextArea:
         from tui.panes.message_line import MessageLine
@@ -123,6 +137,10 @@ class ChatView(View):
 
     def fit(self, narrow: bool, wide: bool) -> None:
         self.box.set_class(narrow, "narrow")
+        self.set_class(wide, "wide")
+
+    def relabel(self) -> None:
+        self.how.set_title(_("how it answers"))
 
     @property
     def answering(self) -> bool:
@@ -136,11 +154,11 @@ class ChatView(View):
         self.show()
 
     def _source(self) -> Source:
-        """The chosen model: at first the newest run's result, else the base."""
-        if self.source is None:
-            found = self.studio.sources()
-            self.source = found[1] if len(found) > 1 else found[0]
-        return self.source
+        """The model that was picked; before that the newest run's result, else the base."""
+        if self.source is not None:
+            return self.source
+        found = self.studio.sources()
+        return found[min(1, len(found) - 1)]
 
     def pick_source(self) -> None:
         found = self.studio.sources()
@@ -161,16 +179,38 @@ class ChatView(View):
         how = (
             _("greedy") if not config.do_sample else f"T {config.temperature:g} p {config.top_p:g}"
         )
-        self.transcript.set_title(f"{_('Chat with')}  {source.label}")
+        room = max(10, self.transcript.content_width - 44)
+        self.transcript.set_title(f"{_('Chat with')}  {middle_cut(source.label, room)}")
+        self.how.set_lines(self._how_lines(source))
         self.transcript.set_figure(f"{how} · {config.max_new_tokens} {_('tokens')}")
-        lines = self._lines(source)
+        lines = self._lines()
         following = self.transcript.at_end
         self.transcript.set_lines(lines)
         if following:
             self.transcript.to_end()
 
-    def _lines(self, source: Source) -> list[Line]:
-        width = max(20, self.transcript.content_width - 4)
+    def _how_lines(self, source: Source) -> list[Line]:
+        """Beside a wide conversation: who answers, and with which settings."""
+        config, width = self.studio.config, max(10, self.how.content_width - 2)
+        lines: list[Line] = []
+        for head, text in (
+            (_("model"), source.model),
+            (_("adapter"), source.adapter or "–"),
+            (_("system prompt"), self.studio.remembered.chat_system or _("the model's own")),
+        ):
+            lines.append([(head, "dim")])
+            lines += [[("  " + part, "text")] for part in wrap_cells(visible(text), width - 2)]
+            lines.append([])
+        for name in NAMES:
+            if applies(config, name):
+                label = pad_cells(_(settings()[name].setting.label), 24)
+                value = format_value(name, getattr(config, name))
+                lines.append([(label, "dim"), (value or "–", "text")])
+        return [*lines, [], [(f"p {_('changes them')}", "dim")]]
+
+    def _lines(self) -> list[Line]:
+        # Long lines read badly: on a wide screen the text keeps to the width of a page.
+        width = max(20, min(100, self.transcript.content_width - 4))
         if not self.turns:
             return [
                 [],
@@ -185,8 +225,7 @@ class ChatView(View):
                 lines.append([("  " + part, "dim")])
             lines.append([])
         for turn in self.turns:
-            name = _("you") if turn.role == "user" else source.label.split("/")[0]
-            lines.append([(name, turn.role)])
+            lines.append([(_("you") if turn.role == "user" else turn.name, turn.role)])
             text = visible(turn.text, keep_newlines=True) + (CURSOR if turn.open else "")
             lines += [[("  " + part, "text")] for part in wrap_cells(text, width - 2)]
             if turn.note:
@@ -248,7 +287,7 @@ class ChatView(View):
             return
         messages = tuple(ChatMessage(turn.role, turn.text) for turn in self.turns)
         job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
-        self.turns.append(Turn("assistant", "", open=True))
+        self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
         self.studio.answering = True
         self.run = self.studio.submit(job, "chat").run
         self.transcript.to_end()

@@ -158,7 +158,8 @@ class DataView(View):
         lines = self._token_lines(row, max(20, self.token_panel.content_width - 4))
         room = self.token_panel.content_height
         if row.pieces and len(lines) > room > 3:
-            lines = [*lines[: room - 3], [("…", "dim")], *lines[-2:]]
+            tail = len(lines) - lines.index([])
+            lines = [*lines[: room - tail - 1], [("…", "dim")], *lines[-tail:]]
         return lines
 
     def _row_lines(self, row: RowView) -> list[Line]:
@@ -197,7 +198,7 @@ class DataView(View):
             f"{parts.count('trained')} {_('trained (accent)')}, "
             f"{parts.count('cut')} {_('cut off (struck out)')}"
         )
-        return [*lines, [], [(words, "text")]]
+        return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
 
     def _draw_source(self, entry: DatasetEntry) -> None:
         info = entry.info

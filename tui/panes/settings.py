@@ -83,6 +83,7 @@ class SettingsView(View):
     SettingsView #form-row { height: 1fr; }
     SettingsView SettingsForm { width: 1fr; }
     SettingsView #help { width: 34; }
+    SettingsView.wide #help { width: 56; }
     SettingsView.narrow #help { display: none; }
     SettingsView #outcome { height: 4; }
     """
@@ -110,6 +111,7 @@ class SettingsView(View):
     def fit(self, narrow: bool, wide: bool) -> None:
         self._narrow = narrow
         self.set_class(narrow, "narrow")
+        self.set_class(wide, "wide")
         self.outcome.border = "rule" if narrow else "box"
 
     def step_back(self) -> bool:
@@ -443,7 +445,7 @@ class SettingsView(View):
         except BadInput as error:
             shell(self).tell(error.problem)
             return
-        self.studio.replace(config)
+        self.studio.take_over(config)
         self.studio.read_datasets()
         self.studio.choose_model(config.model_name_or_path or "demo")
         for note in notes:
