@@ -10,7 +10,8 @@ from typing import Any
 class Absent:
     """A group of refused keys: what they belong to, and what does the same meanwhile.
 
-    `defaults` maps each key to its default, at which it is accepted.
+    `defaults` maps each key to its default, at which it is accepted; a tuple holds several values
+    that come to the same.
     """
 
     what: str

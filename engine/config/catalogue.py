@@ -163,7 +163,6 @@ _EMPTY_MEANS = {
     "bf16": "by machine",
     "fp16": "by machine",
     "device": "by machine",
-    "packing": "off",
     "template": "the model's own",
     "dataset_dir": "./data or bundled",
     "cache_dir": "the hub's own",

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
 
-def _packs(config: Any) -> bool:
-    return bool(config.packing or config.neat_packing)
-
-
 class DataGroup(Group):
     """Sets, cutting, masking, held-out rows."""
 
@@ -29,28 +25,8 @@ class DataGroup(Group):
         higher="keeps long rows whole; memory grows, and attention with the square of it",
         lower="saves memory and time; long answers are cut and their end is never learned",
         usual="512 … 4096; the longest row of the set",
-        goes_with=("per_device_train_batch_size", "packing"),
+        goes_with=("per_device_train_batch_size",),
         ge=1,
-    )
-    packing: bool | None = setting(
-        None,
-        label="Packing",
-        section="Batch",
-        level="basic",
-        help="Joins several rows into one of full cutoff length, so that no place is padding.",
-        usual="off; on for many short rows",
-        goes_with=("cutoff_len", "neat_packing"),
-    )
-    neat_packing: bool = setting(
-        False,
-        label="Neat packing",
-        section="Batch",
-        level="all",
-        help="Packs rows but keeps their attention apart, so that no row sees its neighbour; "
-        "implies packing.",
-        usual="on whenever packing is",
-        goes_with=("packing",),
-        applies=_packs,
     )
     dataset: str | None = setting(
         None,
@@ -175,15 +151,6 @@ class DataGroup(Group):
         help="Trains on the rows in the order of the file instead of a new random one an epoch.",
         usual="off",
         goes_with=("seed",),
-    )
-    enable_thinking: bool | None = setting(
-        True,
-        label="Thinking",
-        section="Data",
-        level="hidden",
-        help="For models that write thoughts: on trains an empty thought where a row has none, "
-        "off puts it into the prompt and strips thoughts, empty leaves rows as they are.",
-        goes_with=("template",),
     )
 
 

@@ -134,9 +134,20 @@ NOT_YET: tuple[Absent, ...] = (
         {"interleave_probs": None, "eval_on_each_dataset": False},
     ),
     Absent(
-        "tool formats and thoughts of earlier turns",
-        "Meanwhile the model's own template writes them.",
-        {"tool_format": None, "preserve_thinking": False},
+        "tool formats and the handling of thoughts",
+        "Meanwhile the model's own template writes both as the data has them.",
+        {"tool_format": None, "preserve_thinking": False, "enable_thinking": (True, None)},
+    ),
+    Absent(
+        "packing",
+        "Meanwhile rows of like length together waste little: train_sampling_strategy: "
+        "group_by_length. On a CPU no padding is computed at all.",
+        {"packing": (None, False), "neat_packing": False},
+    ),
+    Absent(
+        "the list of parameters",
+        "Meanwhile finetui models show NAME counts them, and the log says how many are trained.",
+        {"print_param_status": False},
     ),
     Absent(
         "variants of LoRA",

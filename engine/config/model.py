@@ -134,13 +134,6 @@ class ModelGroup(Group):
         usual="auto: as the files have it, where the device multiplies it",
         goes_with=("export_dir",),
     )
-    print_param_status: bool = setting(
-        False,
-        label="List parameters",
-        section="Model",
-        level="hidden",
-        help="Writes every parameter with its type, device and whether it is trained to the log.",
-    )
     hf_hub_token: str | None = setting(
         None,
         label="Hub token",

@@ -36,7 +36,6 @@ FORM_BASE: dict[str, Any] = {
     "save_steps": 50.0,
     "plot_loss": True,
     "max_new_tokens": 512,
-    "packing": False,
 }
 
 _COMMON: dict[str, Any] = {

@@ -177,7 +177,8 @@ def _refuse(key: str, value: Any, item: Item, gathered: _Gathered) -> None:
     absent = absent_keys().get(key)
     if absent is not None:
         group, default, yet = absent
-        if at_default(value, default):
+        same = default if isinstance(default, tuple) else (default,)
+        if any(at_default(value, one) for one in same):
             gathered.notes.append(f"{key} stands at its default and is left out.")
             return
         here = "isn't here yet" if yet else "isn't here"

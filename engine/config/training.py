@@ -177,7 +177,7 @@ class TrainingGroup(Group):
         help="random; sequential as in the file; or rows of like length together, which leaves "
         "less padding.",
         usual="random, or group_by_length for rows of very different length",
-        goes_with=("disable_shuffling", "packing"),
+        goes_with=("disable_shuffling",),
     )
     dataloader_num_workers: int = setting(
         0,

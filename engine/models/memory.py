@@ -91,7 +91,7 @@ def _forecast(card: ModelCard, config: Any, rows_tokens: int | None, machine: Ma
     precision = expected_precision(config, machine, device)
     trainable = trainable_parameters(card.shapes, config)
     length = int(config.cutoff_len)
-    if rows_tokens is not None and not getattr(config, "packing", False):
+    if rows_tokens is not None:
         length = min(length, rows_tokens)
     tokens = length * int(config.per_device_train_batch_size)
 

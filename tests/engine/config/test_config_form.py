@@ -56,7 +56,6 @@ def test_the_form_stands_as_pictured() -> None:
         "Micro-batch",
         "Accumulation",
         "Cutoff length",
-        "Packing",
     ]
     assert [settings()[name].setting.label for name in found["LoRA"].rows] == [
         "Rank",
@@ -184,9 +183,9 @@ def test_with_value_keeps_the_rest_and_the_original() -> None:
         ("max_samples", "1,000", 1000),
         ("max_samples", "", None),
         ("lora_alpha", "none", None),
-        ("packing", "[x]", True),
-        ("packing", "off", False),
-        ("packing", "", None),
+        ("plot_loss", "[x]", True),
+        ("bf16", "off", False),
+        ("bf16", "", None),
         ("eval_strategy", "no", "no"),
         ("report_to", "none", "none"),
         ("default_system", "None of this", "None of this"),
@@ -209,7 +208,7 @@ def test_typed_value(name: str, typed: str, value: object) -> None:
         ("lora_rank", "0", "at least 1"),
         ("top_p", "1.1", "at most 1"),
         ("lr_scheduler_type", "cosin", "expected linear"),
-        ("packing", "perhaps", "true or false"),
+        ("bf16", "perhaps", "true or false"),
     ],
 )
 def test_typed_value_that_is_wrong_says_what_is_expected(name: str, typed: str, word: str) -> None:
@@ -221,8 +220,8 @@ def test_typed_value_that_is_wrong_says_what_is_expected(name: str, typed: str, 
 
 def test_values_as_the_form_shows_them() -> None:
     assert format_value("learning_rate", 1e-4) == "1e-4"
-    assert format_value("packing", True) == "on"
-    assert format_value("packing", None) == ""
+    assert format_value("bf16", True) == "on"
+    assert format_value("bf16", None) == ""
     assert format_value("num_train_epochs", 5.0) == "5"
 
 
