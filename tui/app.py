@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
+from textual.geometry import Size
 from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
@@ -120,7 +121,7 @@ class FinetuiApp(JobActions, LookActions):
         self.set_keymap({name: key for name, key in self.keys.own.items()})
         self.engine.subscribe(self._heard)
         self.studio.begin(self)
-        self._fit()
+        self._fit(self.size)
         self.views["train"].entry().focus()
         self.set_interval(TICK_SECONDS, self.tick)
         self.show()
@@ -229,11 +230,12 @@ class FinetuiApp(JobActions, LookActions):
     # Places: a rail panel or a view
 
     def on_resize(self, event: events.Resize) -> None:
-        self._fit()
+        # Textual takes the new size in only after this handler: `self.size` is the old one.
+        self._fit(event.size)
         self.call_after_refresh(self.show)
 
-    def _fit(self) -> None:
-        width, height = self.size
+    def _fit(self, size: Size) -> None:
+        width, height = size
         self.narrow = width < NARROW_COLUMNS or height < NARROW_ROWS
         self.wide = not self.narrow and width >= WIDE_COLUMNS
         self.query_one("#tabs", TabLine).display = self.narrow
