@@ -340,17 +340,18 @@ class FinetuiApp(JobActions, LookActions):
         elif panel is not None or self.view_name != "train":
             await self.open_view("train")
 
-    async def action_next_pane(self) -> None:
+    # Textual binds Tab and Shift+Tab to these names on every screen.
+    async def action_focus_next(self) -> None:
         await self._walk(1)
 
-    async def action_previous_pane(self) -> None:
+    async def action_focus_previous(self) -> None:
         await self._walk(-1)
 
     async def _walk(self, by: int) -> None:
         """To the next panel; on a narrow screen on to the next tab after a place's last one."""
         chain = self.screen.focus_chain
         place = chain.index(self.focused) if self.focused in chain else -1
-        if not self.narrow or 0 <= place + by < len(chain):
+        if not self.narrow or len(self.screen_stack) > 1 or 0 <= place + by < len(chain):
             self.screen.focus_next() if by > 0 else self.screen.focus_previous()
             return
         tabs = [*RAIL_NAMES, *VIEW_NAMES]

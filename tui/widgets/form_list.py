@@ -115,7 +115,9 @@ class FormList(Framed):
     ) -> None:
         super().__init__(title, figure, **options)  # type: ignore[arg-type]
         self._rows: tuple[FormRow, ...] = ()
+        # Each line: its row, and the part of the row's problem that stands there (0: the row).
         self._lines: list[tuple[int, int]] = []
+        self._problems: dict[int, list[str]] = {}
         self._cursor = -1
         self._first = 0
         self._editor: Input | None = None
@@ -167,15 +169,14 @@ class FormList(Framed):
     def _lay_out(self) -> None:
         """Which row, and which line of it, stands on each line: a problem takes lines below."""
         self._lines = []
+        self._problems = {}
         for index, row in enumerate(self._rows):
             self._lines.append((index, 0))
-            for extra in range(len(self._problem_lines(row))):
+            self._problems[index] = self._wrapped(row.problem or row.dimmed)
+            for extra in range(len(self._problems[index])):
                 self._lines.append((index, extra + 1))
         self._keep_in_view()
         self._place_editor()
-
-    def _problem_lines(self, row: FormRow) -> list[str]:
-        return self._wrapped(row.problem or row.dimmed)
 
     def _wrapped(self, text: str) -> list[str]:
         return wrap_cells(visible(text), max(10, self.content_width - 6)) if text else []
@@ -215,7 +216,7 @@ class FormList(Framed):
         index, extra = self._lines[place]
         row = self._rows[index]
         if extra:
-            text = self._problem_lines(row)[extra - 1]
+            text = self._problems[index][extra - 1]
             return [("     " + text, "error" if row.problem else "dim")]
         line = self._row_line(row, width)
         if index == self._cursor and self.has_focus:
@@ -434,6 +435,7 @@ class FormList(Framed):
 
     def on_resize(self) -> None:
         self._lay_out()
+        self.content_changed()
 
 
 def _can_stop(row: FormRow) -> bool:
