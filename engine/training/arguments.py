@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import trl
+from trl import SFTConfig
 
 from engine.problem import BadInput, Problem
 
@@ -65,7 +65,7 @@ _OURS = (
 
 
 @dataclass
-class Arguments(trl.SFTConfig):
+class Arguments(SFTConfig):  # type: ignore[misc, valid-type]
     """`SFTConfig` on one chosen device; never several behind the caller's back (DataParallel)."""
 
     device_name: str = "cpu"
@@ -73,7 +73,7 @@ class Arguments(trl.SFTConfig):
     @cached_property
     def _setup_devices(self) -> torch.device:
         found: torch.device = super()._setup_devices
-        self._n_gpu = min(self._n_gpu, 1)
+        self._n_gpu = min(getattr(self, "_n_gpu", 1), 1)
         if self.device_name == "cpu":
             return found
         device = torch.device(self.device_name)

@@ -151,4 +151,5 @@ def _is_best(args: Any, state: Any, metrics: dict[str, float]) -> bool:
         return False
     if state.best_metric is None:
         return True
-    return value > state.best_metric if args.greater_is_better else value < state.best_metric
+    best = float(state.best_metric)
+    return value > best if args.greater_is_better else value < best

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import datasets
     import torch
 
+
+class Rows(Protocol):
+    """Encoded rows: `TokenRows` of `engine.datasets`, or a list of such dictionaries."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> dict[str, list[int]]: ...
+
+
 Strategy = Literal["random", "sequential", "group_by_length"]
 
 
-def to_dataset(rows: Sequence[dict[str, list[int]]]) -> datasets.Dataset:
+def to_dataset(rows: Rows) -> datasets.Dataset:
     """A `datasets.Dataset` with `input_ids`, `labels` and `length`, held in memory.
 
-    `rows` are `TokenRows` of `engine.datasets`, or anything that gives such dictionaries.
+    Each row has `input_ids` and `labels`.
     """
     import datasets
     import numpy

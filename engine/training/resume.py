@@ -116,7 +116,7 @@ def load_adapter_weights(model: Any, checkpoint: Path) -> bool:
     weights = checkpoint / "adapter_model.safetensors"
     if not isinstance(model, PeftModel) or not weights.is_file():
         return False
-    result = set_peft_model_state_dict(
+    result: Any = set_peft_model_state_dict(
         model, load_file(weights, device="cpu"), adapter_name=model.active_adapters[0]
     )
     lacking = [key for key in result.missing_keys if ".lora_" in key]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,7 @@ class _Run:
         sweep(self.folder)
         resume = self._find_resume()
         prepared = self._prepare()
-        trainer, watch, method_name = self._build(prepared, resume)
+        trainer, watch = self._build(prepared, resume)
         try:
             self._write_description()
             trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
@@ -81,7 +80,7 @@ class _Run:
         finally:
             watch.stop()
             self.log.close()
-        return self._finish(trainer, prepared, results, method_name)
+        return self._finish(trainer, prepared, results)
 
     # -- before ----------------------------------------------------------------------------
 
@@ -108,9 +107,7 @@ class _Run:
             check_stop=session.control.check,
         )
         self.encoder = Encoder(self.model_folder.path, config)
-        prepared = prepare(
-            config, self.encoder, session.progress, lambda: _ask(session.control.check)
-        )
+        prepared = prepare(config, self.encoder, session.progress, self._check_stop)
         if not len(prepared.train):
             raise BadInput(
                 Problem(
@@ -124,7 +121,10 @@ class _Run:
             session.say(note, "note")
         return prepared
 
-    def _build(self, prepared: Prepared, resume: Resume | None) -> tuple[Any, MemoryWatch, str]:
+    def _check_stop(self) -> None:
+        self.session.control.check()
+
+    def _build(self, prepared: Prepared, resume: Resume | None) -> tuple[Any, MemoryWatch]:
         session, config = self.session, self.config
         session.progress("loading the model", 0, 3, "parts")
         from engine.models import choose_device, choose_precision, load_model, load_tokenizer
@@ -207,7 +207,7 @@ class _Run:
                 "itself.",
                 "note",
             )
-        return trainer, watch, config.finetuning_type
+        return trainer, watch
 
     def _checkpointing(self, device: str, prepared: Prepared) -> bool:
         """Gradient checkpointing: on unless set off; on a CPU only where memory needs it.
@@ -282,9 +282,7 @@ class _Run:
         else:
             self.session.say("Stopped before the first step was done: nothing to save.")
 
-    def _finish(
-        self, trainer: Any, prepared: Prepared, results: dict[str, Any], method: str
-    ) -> dict[str, Any]:
+    def _finish(self, trainer: Any, prepared: Prepared, results: dict[str, Any]) -> dict[str, Any]:
         from engine.training.card import model_card
         from engine.training.checkpoints_write import write_model
         from engine.training.curves_png import draw_curves
@@ -311,7 +309,7 @@ class _Run:
         state = trainer.state
         return {
             "folder": str(folder),
-            "method": method,
+            "method": config.finetuning_type,
             "steps": state.global_step,
             "train_loss": combined.get("train_loss"),
             "eval_loss": combined.get("eval_loss"),
@@ -331,10 +329,6 @@ class _Run:
         write_atomic(self.folder / "trainer_state.json", state_json(trainer.state))
 
 
-def _ask(check: Callable[[], Any]) -> None:
-    check()
-
-
 def _json(numbers: dict[str, Any]) -> str:
     return json.dumps(numbers, indent=4, sort_keys=True) + "\n"
 
@@ -349,5 +343,5 @@ def _layers(model: Any) -> list[Any]:
     """The decoder blocks of a model: the longest list of modules of one class."""
     import torch
 
-    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m)]
-    return list(max(lists, key=len)) if lists else []
+    lists = [list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
+    return max(lists, key=lambda blocks: len(blocks), default=[])

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trl
 from torch.nn import functional
 from transformers import PrinterCallback
 from transformers.trainer_callback import ExportableState
+from trl import SFTTrainer
 
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
@@ -34,7 +34,7 @@ from engine.training.rng import random_state, set_random_state
 from engine.training.stop import Gate
 
 
-class SftTrainer(trl.SFTTrainer):
+class SftTrainer(SFTTrainer):  # type: ignore[misc, valid-type]
     """Supervised fine-tuning of a decoder.
 
     `collate` is one of `engine.training.collate`; `eval_collate` the form for validation (the
@@ -167,6 +167,13 @@ class SftTrainer(trl.SFTTrainer):
             sums["right"] = sums.get("right", 0.0) + right
 
     # -- the step --------------------------------------------------------------------------
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Resumed from its last step, transformers would train one more before it looks.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         self.gate.pass_through()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.training.dataset import Strategy, to_dataset
+from engine.training.dataset import Rows, Strategy, to_dataset
 from engine.training.forms import choose_form
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ def build_trainer(
     *,
     model: Any,
     tokenizer: Any,
-    train: Sequence[dict[str, list[int]]],
-    evaluation: Sequence[dict[str, list[int]]],
+    train: Rows,
+    evaluation: Rows,
     arguments: Arguments,
     precision: Precision,
     device: str,

@@ -19,6 +19,7 @@ import pytest
 from engine.events import (
     CheckpointSaved,
     Evaluated,
+    LogLine,
     RunDescribed,
     StateChanged,
     StepLogged,
@@ -348,6 +349,48 @@ def test_half_written_leftovers_are_swept_away(make_config, make_session, tmp_pa
     assert (run / "checkpoint-1" / COMPLETE_MARK).is_file()
 
 
+def test_one_gpu_of_several_and_never_data_parallel(
+    make_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from engine.models import choose_precision
+    from engine.training.arguments import training_arguments
+
+    chosen: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    config = make_config(use_cpu=False)
+    precision = choose_precision(config, "cpu")
+    arguments = training_arguments(config, tmp_path, precision, "cuda:2", checkpointing=True)
+    assert arguments.device == torch.device("cuda:2") == chosen[-1]
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == 2
+    assert arguments.activation_checkpointing
+    monkeypatch.undo()
+    assert not training_arguments(
+        make_config(), tmp_path, precision, "cpu", checkpointing=False
+    ).activation_checkpointing
+
+
+def test_gradient_checkpointing_gives_the_same_losses(
+    make_config, make_session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.telemetry
+
+    session, plain = make_session(tmp_path / "plain")
+    run_training(make_config(max_steps=3), session)
+    # The forecast of a CPU run finds too little memory, so checkpointing goes on.
+    monkeypatch.setattr(engine.telemetry, "memory_left", lambda: 1000)
+    session, recomputed = make_session(tmp_path / "recomputed")
+    run_training(make_config(max_steps=3), session)
+    assert any("checkpointing is on" in e.text for e in recomputed.of(LogLine))
+    assert any("checkpointing is off" in e.text for e in plain.of(LogLine))
+    losses = [[e.loss for e in listener.of(StepLogged)] for listener in (plain, recomputed)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
 def test_library_seams_stand_where_they_were() -> None:
     """The private names of transformers and TRL that the trainer overrides or calls."""
     import inspect
@@ -368,6 +411,7 @@ def test_library_seams_stand_where_they_were() -> None:
         "_load_best_model",
         "_evaluate",
         "_determine_best_metric",
+        "_run_epoch",
     ):
         assert hasattr(transformers.Trainer, name), name
     loop = inspect.getsource(transformers.Trainer._inner_training_loop)

@@ -197,6 +197,22 @@ def test_resume_from_a_chosen_checkpoint(make_config, make_session, tmp_path: Pa
     assert again.of(StepLogged)[0].elapsed > whole.of(StepLogged)[1].elapsed
 
 
+def test_resuming_a_finished_run_trains_nothing_more(
+    make_config, make_session, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    changes = {"max_steps": 4, "save_steps": 2, "val_size": 4, "do_eval": True}
+    session, _ = make_session(run)
+    first = run_training(make_config(**changes), session)
+    before = weights(run)
+    session, listener = make_session(run)
+    again = run_training(make_config(**changes, resume_from_checkpoint=True), session)
+    assert listener.of(StepLogged) == []
+    assert weights(run) == before
+    for key in ("steps", "train_loss", "eval_loss", "tokens"):
+        assert again[key] == first[key]
+
+
 def test_incomplete_checkpoints_are_never_resumed_from(
     make_config, make_session, tmp_path: Path
 ) -> None:
