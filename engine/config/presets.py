@@ -35,6 +35,7 @@ FORM_BASE: dict[str, Any] = {
     "logging_steps": 1.0,
     "save_steps": 50.0,
     "plot_loss": True,
+    "do_sample": False,
     "max_new_tokens": 512,
 }
 

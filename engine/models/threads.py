@@ -28,6 +28,9 @@ from engine.telemetry import Machine, read_machine
 Waiting = Literal["active", "passive"]
 
 _FILE = "machine.json"
+# How often a waiting thread of libgomp looks before it sleeps: some milliseconds. Its own default,
+# made explicit. OMP_WAIT_POLICY=ACTIVE would look for minutes: a core burns while nothing runs.
+_SPINS = "300000"
 # Load a core above which a measurement would tell more of the neighbours than of the machine.
 _BUSY = 0.5
 _ACTIVITY = "Measuring how many threads are fastest"
@@ -63,7 +66,8 @@ while True:
 
 @dataclass(frozen=True)
 class Threads:
-    """`count` OpenMP threads that wait `active` (spinning) or `passive` (asleep)."""
+    """`count` OpenMP threads that wait `active` (spinning for some milliseconds, then asleep) or
+    `passive` (asleep at once)."""
 
     count: int
     waiting: Waiting
@@ -97,8 +101,9 @@ def prepare_threads(threads: Threads) -> bool:
 
     Before torch is imported: through OpenMP's environment. After it only the count can change.
     """
+    for name, value in _environment(threads).items():
+        os.environ.setdefault(name, value)
     os.environ["OMP_NUM_THREADS"] = str(threads.count)
-    os.environ.setdefault("OMP_WAIT_POLICY", threads.waiting.upper())
     if "torch" not in sys.modules:
         return True
     use_threads(threads.count)
@@ -158,6 +163,14 @@ def measure_threads(
     return chosen
 
 
+def _environment(threads: Threads) -> dict[str, str]:
+    """What OpenMP reads for these threads."""
+    how = {"OMP_WAIT_POLICY": "PASSIVE"}
+    if threads.waiting == "active":
+        how = {"GOMP_SPINCOUNT": _SPINS}
+    return {"OMP_NUM_THREADS": str(threads.count), **how}
+
+
 def _candidates(cores: int) -> list[int]:
     """Thread counts worth a try: all cores, one left free, and half (hyper-threads)."""
     return sorted({cores, max(cores - 1, 1), max(cores // 2, 1)}, reverse=True)
@@ -165,12 +178,7 @@ def _candidates(cores: int) -> list[int]:
 
 def _try(threads: Threads, seconds: float, times: dict[Threads, float]) -> None:
     """Seconds a step of the probe takes; a probe that fails leaves no entry."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads.count),
-        "OMP_WAIT_POLICY": threads.waiting.upper(),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+    environment = {**os.environ, **_environment(threads), "CUDA_VISIBLE_DEVICES": ""}
     code = _PROBE.format(threads=threads.count, seconds=seconds)
     run = subprocess.run(
         [sys.executable, "-c", code],

@@ -94,6 +94,12 @@ class MessageBox(Framed, can_focus=False):
     def content_line(self, y: int, width: int) -> Line:
         return [(" >", "accent")] if y == 0 else ()
 
+    def on_descendant_focus(self) -> None:
+        self.active = True
+
+    def on_descendant_blur(self) -> None:
+        self.active = False
+
 
 class ChatView(View):
     """A conversation with `source`."""

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from engine.models import threads as module
-from engine.models.threads import Threads, choose_threads, lower_priority, measure_threads
+from engine.models.threads import (
+    Threads,
+    Waiting,
+    choose_threads,
+    lower_priority,
+    measure_threads,
+    prepare_threads,
+)
 from engine.telemetry import Machine
 
 QUIET = lambda *values: None  # noqa: E731  (a progress that nobody watches)
@@ -132,3 +139,23 @@ def test_prepared_threads_reach_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["True", "1", "False", "2"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        ("active", {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "300000"}),
+        ("passive", {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}),
+    ],
+)
+def test_waiting_threads_never_spin_without_end(
+    waiting: Waiting, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("engine.models.threads.use_threads", lambda count: None)
+    prepare_threads(Threads(3, waiting))
+    assert {name: os.environ[name] for name in names if name in os.environ} == expected
+    for name in names:
+        os.environ.pop(name, None)
