@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -18,9 +18,6 @@ from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
 
-from engine.events import Event
-from engine.telemetry import Sampler
-from engine.worker import Engine
 from tui import actions, language
 from tui.job_actions import JobActions
 from tui.language import _
@@ -35,6 +32,12 @@ from tui.widgets.key_line import KeyHint, KeyLine
 from tui.widgets.tab_line import TabLine
 from tui.widgets.text_safe import visible
 from tui.widgets.top_line import TopLine
+from tui.works import Works
+
+if TYPE_CHECKING:
+    from engine.events import Event
+    from engine.telemetry import Sampler
+    from engine.worker import Engine
 
 NARROW_COLUMNS, NARROW_ROWS, WIDE_COLUMNS = 100, 30, 160
 TICK_SECONDS = 1.0
@@ -68,8 +71,8 @@ class FinetuiApp(JobActions, LookActions):
 
     def __init__(
         self,
-        engine: Engine,
-        sampler: Sampler,
+        engine: Engine | None,
+        sampler: Sampler | None,
         remembered: Remembered,
         keys: actions.Keys | None = None,
         theme: str = "",
@@ -77,11 +80,9 @@ class FinetuiApp(JobActions, LookActions):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.crash = False
-        self.engine = engine
-        self.sampler = sampler
+        self.works = Works(engine, sampler)
         self.keys = keys or actions.Keys()
-        self.studio = Studio(engine, remembered)
+        self.studio = Studio(self.works, remembered)
         if model:
             self.studio.change("model_name_or_path", model)
         self.rail = Rail(self.studio)
@@ -119,11 +120,20 @@ class FinetuiApp(JobActions, LookActions):
 
     def on_mount(self) -> None:
         self.set_keymap({name: key for name, key in self.keys.own.items()})
-        self.engine.subscribe(self._heard)
+        self.works.listen(self._heard)
         self.studio.begin(self)
         self._fit(self.size)
         self.views["train"].entry().focus()
         self.set_interval(TICK_SECONDS, self.tick)
+        self.show()
+        # The first frame is not to wait for the engine and the machine's readings.
+        self.call_after_refresh(self._begin_works)
+
+    def _begin_works(self) -> None:
+        with self.alive():
+            self.works.begin()
+            self.studio.reading = self.works.reading()
+            self.studio.meet_engine()
         self.show()
 
     def _heard(self, event: Event) -> None:
@@ -137,7 +147,7 @@ class FinetuiApp(JobActions, LookActions):
 
     def tick(self) -> None:
         """Once a second: read the machine, fold what the engine said, draw what changed."""
-        self.studio.reading = self.sampler.latest()
+        self.studio.reading = self.works.reading()
         self.take_in()
 
     def on_wake(self) -> None:
@@ -239,6 +249,7 @@ class FinetuiApp(JobActions, LookActions):
         self.narrow = width < NARROW_COLUMNS or height < NARROW_ROWS
         self.wide = not self.narrow and width >= WIDE_COLUMNS
         self.query_one("#tabs", TabLine).display = self.narrow
+        self.rail.expected = height - (3 if self.narrow else 2)
         self.rail.styles.width = "1fr" if self.narrow else 40 if self.wide else 32
         for view in self.views.values():
             view.fit(self.narrow, self.wide)
