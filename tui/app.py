@@ -65,6 +65,7 @@ class FinetuiApp(JobActions, LookActions):
     BINDINGS: ClassVar = actions.bindings("app")
     CSS = """
     Screen { layout: vertical; background: ansi_default; }
+    ModalScreen { background: transparent; }
     #body { height: 1fr; }
     #tabs { display: none; }
     """

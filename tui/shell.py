@@ -15,16 +15,22 @@ if TYPE_CHECKING:
     from tui.panes.rail import Rail
     from tui.panes.view import View
     from tui.studio import Studio
+    from tui.works import Works
 
 
 class Shell(App[int]):
     """The app as its parts see it; `FinetuiApp` puts the parts together."""
 
     studio: Studio
-    engine: Engine
+    works: Works
     keys: Keys
     rail: Rail
     views: dict[str, View]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; made now if it was not wanted before."""
+        return self.works.engine
 
     async def open_view(self, name: str, focus: bool = True) -> None:
         """Show a view in the right half."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import TYPE_CHECKING
 
 from engine.paths import config_dir, program_log
-from engine.telemetry import Sampler
-from engine.worker import Engine
 from tui import actions, language
 from tui.remembered import recall
 from tui.terminal import (
@@ -19,6 +18,9 @@ from tui.terminal import (
     take_terminal,
 )
 from tui.theme import current_theme, depth_map
+
+if TYPE_CHECKING:
+    from tui.app import FinetuiApp
 
 SAVE_SECONDS = 120.0
 
@@ -35,20 +37,15 @@ def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
     log = program_log()
     log.parent.mkdir(parents=True, exist_ok=True)
     redirect_output(log)
-    engine = Engine()
-    sampler = Sampler()
-    app = FinetuiApp(engine, sampler, remembered, keys, theme, model, driver_class=FinetuiDriver)
+    app = FinetuiApp(None, None, remembered, keys, theme, model, driver_class=FinetuiDriver)
     register_colours({rgb: pair for rgb, pair in depth_map(current_theme()).items()})
     app.studio.notes += [note for note in (fault, key_fault) if note]
-    guard = LeaveGuard(lambda _signal: _save(app, engine), deadline=SAVE_SECONDS)
+    guard = LeaveGuard(lambda _signal: _save(app), deadline=SAVE_SECONDS)
     guard.install()
-    sampler.start()
-    engine.start()
     try:
         code = app.run()
     finally:
-        sampler.stop()
-        engine.shutdown(True, SAVE_SECONDS)
+        app.works.close(SAVE_SECONDS)
         guard.uninstall()
         restore()
         release_terminal()
@@ -63,8 +60,8 @@ def _language(wanted: str) -> str:
     return "zh_CN" if wanted.lower().startswith("zh") else wanted
 
 
-def _save(app: object, engine: Engine) -> None:
+def _save(app: FinetuiApp) -> None:
     """A dropped line or a kill: the job saves a checkpoint, the form is remembered."""
     with contextlib.suppress(OSError):
-        app.studio.save_form()  # type: ignore[attr-defined]
-    engine.shutdown(True, SAVE_SECONDS)
+        app.studio.save_form()
+    app.works.close(SAVE_SECONDS)

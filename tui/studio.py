@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engine.worker import Engine, Job
     from engine.worker.questions import DataFacts, DatasetEntry, Forecast, KnownModel, ModelCard
     from tui.widgets.list_view import ListRow
+    from tui.works import Works
 
 T = TypeVar("T")
 
@@ -60,8 +61,8 @@ class Studio:
     """The state of the screen; touched on the screen's thread only, except `inbox`, which the
     engine thread fills."""
 
-    def __init__(self, engine: Engine, remembered: Remembered) -> None:
-        self.engine = engine
+    def __init__(self, works: Works, remembered: Remembered) -> None:
+        self.works = works
         self.remembered = remembered
         self.notes: list[str] = []
         self.config = self._first_config()
@@ -84,6 +85,8 @@ class Studio:
         self.live: LiveRun | None = None
         self.jobs: dict[str, LiveRun] = {}
         self.pieces: deque[AnswerPiece | AnswerEnded] = deque()
+        self._met = False
+        self._waiting: list[tuple[Any, Any, tuple[Any, ...], str | None]] = []
         self.inbox: deque[Event] = deque()
         # What each run can be used as, by its folder; and what was found for which state of it.
         self._sources: dict[Path, tuple[Source, ...]] = {}
@@ -102,6 +105,10 @@ class Studio:
             except BadInput as error:
                 self.notes.append(f"The remembered form could not be used: {error.problem.what}")
         return defaults_for_form()
+
+    @property
+    def engine(self) -> Engine:
+        return self.works.engine
 
     # The next run
 
@@ -203,7 +210,7 @@ class Studio:
     @property
     def current(self) -> LiveRun | None:
         """The job that runs now, whatever its kind."""
-        info = self.engine.current
+        info = self.works.engine.current if self.works.made else None
         return self.jobs.get(info.run) if info is not None else None
 
     def drain(self) -> list[Event]:
@@ -239,9 +246,22 @@ class Studio:
         self.check_form()
         self.read_datasets()
         self.read_runs()
-        self._answer(_told_cut_off, self.notes.extend, saves_dir())
         self.choose_model(self.config.model_name_or_path or "demo")
+        if self.works.made:
+            self.meet_engine()
+
+    def meet_engine(self) -> None:
+        """What takes the engine's look-ups and the machine's readings; once, behind the first
+        frame."""
+        if self._met:
+            return
+        self._met = True
+        for then, function, args, key in self._waiting:
+            self.ask(then, function, *args, key=key)
+        self._waiting.clear()
+        self._answer(_told_cut_off, self.notes.extend, saves_dir())
         self.read_models()
+        self.look_again()
 
     def read_models(self) -> None:
         """Look again at which models are there."""
@@ -306,6 +326,8 @@ class Studio:
 
         self.check_form()
         self.facts = questions.data_facts(self.datasets, self.config)
+        if not self.works.made:
+            return
         if self.card is not None:
             self.forecast = questions.forecast(self.card, self.config)
         self.precision = questions.precision_name(self.config)
@@ -338,7 +360,11 @@ class Studio:
         *args: Any,
         key: str | None = None,
     ) -> None:
-        """Compute `function(*args)` on the look-up thread; `then` gets the future there."""
+        """Compute `function(*args)` on the look-up thread; `then` gets the future there. Before
+        there is an engine, questions wait for it."""
+        if not self._met:
+            self._waiting.append((then, function, args, key))
+            return
         self.engine.lookup(function, *args, key=key).add_done_callback(then)
 
     # Runs

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from engine.worker.engine import Engine, JobInfo
-from engine.worker.jobs import (
-    ChatJob,
-    ChatMessage,
-    EvaluateJob,
-    ExportJob,
-    Job,
-    TrainJob,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.worker.engine import Engine, JobInfo
+    from engine.worker.jobs import (
+        ChatJob,
+        ChatMessage,
+        EvaluateJob,
+        ExportJob,
+        Job,
+        TrainJob,
+    )
+
+# The screen's first frame asks `engine.worker.questions` and needs no engine yet.
+_HOMES = {
+    "Engine": "engine",
+    "JobInfo": "engine",
+    "ChatJob": "jobs",
+    "ChatMessage": "jobs",
+    "EvaluateJob": "jobs",
+    "ExportJob": "jobs",
+    "Job": "jobs",
+    "TrainJob": "jobs",
+}
 
 __all__ = [
     "ChatJob",
@@ -22,3 +38,9 @@ __all__ = [
     "JobInfo",
     "TrainJob",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -317,6 +317,8 @@ class Rail(Vertical):
         self.settings = SettingsPanel(studio)
         self.runs = RunsPanel(studio)
         self.single: str | None = None
+        # The height that the first layout will give it, so that the first picture is whole.
+        self.expected = 0
 
     def compose(self) -> ComposeResult:
         yield self.model
@@ -343,7 +345,7 @@ class Rail(Vertical):
 
     def share_out(self) -> None:
         """Give each panel its height."""
-        total = self.size.height
+        total = self.size.height or self.expected
         if self.single is not None or total <= 0:
             for panel in self.panels.values():
                 panel.styles.height = "1fr"
