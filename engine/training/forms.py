@@ -1,4 +1,10 @@
-"""How micro-batches are laid out for a model on a device: measured, see the numbers below."""
+"""How micro-batches are laid out for a model on a device.
+
+Measured with `tests/benchmarks/training/speed.py` (demo model, LoRA on all linear layers, fp32,
+micro-batches of 4 identity rows, two AVX2 cores not quite alone), real tokens a second, and the
+median of the paired ratios to TRL's trainer: TRL 121; padded 164 (1.37); end to end with sdpa 159
+(1.35), with attention row by row 164 (1.39), with the shared prefix laid down once 211 (1.74).
+"""
 
 from __future__ import annotations
 
