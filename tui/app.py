@@ -332,6 +332,10 @@ class FinetuiApp(JobActions, LookActions):
             self._place()
             self.call_after_refresh(self.show)
 
+    def on_list_panel_highlighted(self) -> None:
+        """Another row of a rail list: its detail follows at once."""
+        self.show()
+
     async def on_step_in(self, message: StepIn) -> None:
         await self.open_view(message.name)
 

@@ -13,7 +13,7 @@ from tui.dialogs import Answer, Card, Pick, Question
 from tui.language import _
 from tui.shell import Shell
 from tui.widgets.list_view import ListRow
-from tui.widgets.numbers import loss, size, thousands
+from tui.widgets.numbers import loss, middle_cut, size, thousands
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -238,7 +238,8 @@ class JobActions(Shell):
         except OSError:
             text = ""
         lines = text.splitlines()[-(self.size.height - 10) :] or [_("The log is empty.")]
-        self.push_screen(Card(str(path), lines, wide=True))
+        title = middle_cut(str(path), min(self.size.width - 4, 100) - 8)
+        self.push_screen(Card(title, lines, wide=True))
 
     def tell(self, problem: Problem, count: int = 1) -> None:
         """A card for bad input: one sentence, where, what to do."""

@@ -46,11 +46,11 @@ class StillSampler:
 class Shown:
     """An open screen, its pilot, and what stands on it."""
 
-    def __init__(self, app: FinetuiApp, pilot: Pilot[int]) -> None:
+    def __init__(self, app: FinetuiApp, pilot: Pilot[int], engine: Engine) -> None:
         self.app = app
         self.pilot = pilot
         self.studio = app.studio
-        self.engine = app.engine
+        self.engine = engine
 
     async def settle(self) -> None:
         """Wait until every look-up asked so far is answered and drawn."""
@@ -145,7 +145,7 @@ def open_screen(home: Path) -> Opener:
         )  # fmt: skip
         try:
             async with app.run_test(size=size, notifications=True) as pilot:
-                shown = Shown(app, pilot)
+                shown = Shown(app, pilot, worker)
                 app.tick()
                 await shown.settle()
                 yield shown

@@ -30,17 +30,21 @@ VIEWS = ("conversation", "tokens", "raw")
 _PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike"}
 
 
-class RowPanel(LinesPanel):
-    """The row itself. Up and down go to other rows; page keys scroll within a long one."""
+class RowPanel(LinesPanel, inherit_bindings=False):
+    """The row itself. Up and down are the view's: they go to other rows."""
 
-    scope = "rows"
-    BINDINGS: ClassVar = bindings("rows")
+    BINDINGS: ClassVar = [
+        ("pageup", "scroll_pages(-1)", ""),
+        ("pagedown", "scroll_pages(1)", ""),
+    ]
 
 
 class DataView(View):
     """Rows of the highlighted set."""
 
     home = "data"
+    scope = "rows"
+    BINDINGS: ClassVar = bindings("rows")
     DEFAULT_CSS = """
     DataView RowPanel { height: 3fr; }
     DataView #aside { height: 2fr; }
@@ -236,6 +240,9 @@ class DataView(View):
     def _index(self) -> int:
         entry = self.entry_shown
         return self._places.get(entry.name, 0) if entry is not None else 0
+
+    def action_scroll_lines(self, by: int) -> None:
+        self.row_panel.action_scroll_lines(by)
 
     def action_next_row(self) -> None:
         self._go(self._index + 1)

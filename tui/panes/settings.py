@@ -228,11 +228,13 @@ class SettingsView(View):
         if info.kind == "choice":
             block(_("Choices"), ", ".join(info.choices))
         default = format_value(key, getattr(self.studio.base(), key)) or _("empty")
-        lines += [
-            [],
-            [(f"{_('Default')}  ", "dim"), (default, "text")],
-            [(f"{_('Flat key')}  ", "dim"), (key, "text")],
-        ]
+        lines.append([])
+        for head, text in ((_("Default"), default), (_("Flat key"), key)):
+            if cell_len(head) + 2 + cell_len(text) <= width:
+                lines.append([(f"{head}  ", "dim"), (text, "text")])
+            else:
+                lines.append([(head, "dim")])
+                lines.extend([("  " + part, "text")] for part in wrap_cells(text, width - 2))
         self.help.set_lines(lines)
 
     def _show_outcome(self) -> None:
