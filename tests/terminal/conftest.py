@@ -102,6 +102,9 @@ class Tmux:
             assert time.monotonic() < end, f"never: {what}\n{seen}"
             time.sleep(0.1)
 
+    def wait_for_prompt(self) -> None:
+        self.wait_for(lambda seen: seen.rstrip().endswith(PROMPT.rstrip()))
+
     # The program
 
     def open(self, *options: str, until: str = "commands") -> str:
@@ -126,6 +129,7 @@ class Tmux:
 
     def last_status(self) -> int:
         """The exit status of what the shell ran last."""
+        self.wait_for_prompt()
         kept = self.folder / "status"
         kept.unlink(missing_ok=True)
         self.line("echo $?, > status")
@@ -134,7 +138,7 @@ class Tmux:
 
     def assert_as_before(self, tty: str) -> None:
         """The main screen is back, the cursor shows, no mode is left on, `stty -g` says `tty`."""
-        self.wait_for(lambda seen: seen.rstrip("\n").rstrip().endswith(PROMPT.rstrip()))
+        self.wait_for_prompt()
         assert "before it opened" in self.capture()
         modes = ("alternate_on", "cursor_flag", "mouse_any_flag", "bracket_paste_flag")
         told = {name: self.state(name) for name in modes}

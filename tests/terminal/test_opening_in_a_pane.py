@@ -49,8 +49,8 @@ def test_q_leaves_the_terminal_as_it_was(pane, tiny_model, size) -> None:
     tmux.open("--model", str(tiny_model))
     assert tmux.state("alternate_on") == "1"
     tmux.keys("q")
-    tmux.assert_as_before(before)
     assert tmux.last_status() == 0
+    tmux.assert_as_before(before)
 
 
 def test_the_pane_grows_and_shrinks(pane, tiny_model) -> None:
