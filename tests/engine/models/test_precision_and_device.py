@@ -42,7 +42,7 @@ def config(**changes: Any) -> SimpleNamespace:
         ({"bf16": False}, "cuda:0", False, ("fp32", "fp32", None, "fp32")),
         ({"fp16": False}, "cuda:0", False, ("fp32", "fp32", None, "fp32")),
         ({"fp16": True}, "cuda:0", True, ("fp16", "fp32", "fp16", "fp16")),
-        ({"bf16": True}, "cpu", False, ("bf16", "fp32", "bf16", "bf16")),
+        ({"bf16": True}, "cpu", False, ("fp32", "fp32", None, "fp32")),
         ({"pure_bf16": True}, "cuda:0", True, ("bf16", "bf16", None, "pure bf16")),
         ({"finetuning_type": "full"}, "cuda:0", True, ("fp32", "fp32", "bf16", "bf16")),
         ({"finetuning_type": "freeze"}, "cuda:0", True, ("bf16", "fp32", "bf16", "bf16")),
@@ -55,8 +55,10 @@ def test_training(
     assert (chosen.weights, chosen.trained, chosen.autocast, chosen.name) == expected
 
 
-def test_bf16_without_hardware_is_honoured_and_said_to_be_slow() -> None:
-    for changes in ({"bf16": True}, {"pure_bf16": True}):
+def test_bf16_without_hardware_becomes_fp32_or_is_said_to_be_slow() -> None:
+    told = decide(config(bf16=True), "cpu", False, True, "")
+    assert told.name == "fp32" and "fp32" in told.notes[0]
+    for changes in ({"pure_bf16": True},):
         (note,) = decide(config(**changes), "cpu", False, True, "").notes
         assert "slower" in note
     assert decide(config(bf16=True), "cpu", True, True, "").notes == ()
