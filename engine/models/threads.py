@@ -28,9 +28,10 @@ from engine.telemetry import Machine, read_machine
 Waiting = Literal["active", "passive"]
 
 _FILE = "machine.json"
-# How often a waiting thread of libgomp looks before it sleeps: some milliseconds. Its own default,
-# made explicit. OMP_WAIT_POLICY=ACTIVE would look for minutes: a core burns while nothing runs.
-_SPINS = "300000"
+# How often a waiting thread of libgomp looks before it sleeps: a fraction of a millisecond.
+# longer than the gap between two products, too short to starve a neighbour at every one of them.
+# OMP_WAIT_POLICY=ACTIVE would look for minutes: a core burns while nothing runs.
+_SPINS = "20000"
 # Load a core above which a measurement would tell more of the neighbours than of the machine.
 _BUSY = 0.5
 _ACTIVITY = "Measuring how many threads are fastest"
@@ -66,7 +67,7 @@ while True:
 
 @dataclass(frozen=True)
 class Threads:
-    """`count` OpenMP threads that wait `active` (spinning for some milliseconds, then asleep) or
+    """`count` OpenMP threads that wait `active` (spinning for a moment, then asleep) or
     `passive` (asleep at once)."""
 
     count: int

@@ -144,7 +144,7 @@ def test_prepared_threads_reach_torch() -> None:
 @pytest.mark.parametrize(
     ("waiting", "expected"),
     [
-        ("active", {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "300000"}),
+        ("active", {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "20000"}),
         ("passive", {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}),
     ],
 )
