@@ -28,7 +28,7 @@ from engine.telemetry import Machine, read_machine
 Waiting = Literal["active", "passive"]
 
 _FILE = "machine.json"
-# How often a waiting thread of libgomp looks before it sleeps: a fraction of a millisecond.
+# How often a waiting thread of libgomp looks before it sleeps: a fraction of a millisecond,
 # longer than the gap between two products, too short to starve a neighbour at every one of them.
 # OMP_WAIT_POLICY=ACTIVE would look for minutes: a core burns while nothing runs.
 _SPINS = "20000"
