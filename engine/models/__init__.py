@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
-from engine.models.card import ModelCard, demo_card, read_card
-from engine.models.demo import demo_folder, demo_ready, fetch_demo
-from engine.models.device import choose_device
-from engine.models.explain import FieldNote
-from engine.models.folder import adapter_base, check_adapter, check_folder
-from engine.models.load import (
-    adapter_folders,
-    attach_adapters,
-    load_model,
-    load_tokenizer,
-    load_with_adapter,
-)
-from engine.models.locate import ModelEntry, ModelFolder, known_models, remember, resolve
-from engine.models.memory import Forecast, checkpoint_bytes, disk_bytes, forecast
-from engine.models.precision import Precision, choose_precision
-from engine.models.threads import Threads, choose_threads, lower_priority, prepare_threads
-from engine.models.trainable import trainable_parameters
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.models.card import ModelCard, demo_card, read_card
+    from engine.models.demo import demo_folder, demo_ready, fetch_demo
+    from engine.models.device import choose_device
+    from engine.models.explain import FieldNote
+    from engine.models.folder import adapter_base, check_adapter, check_folder
+    from engine.models.load import (
+        adapter_folders,
+        attach_adapters,
+        load_model,
+        load_tokenizer,
+        load_with_adapter,
+    )
+    from engine.models.locate import ModelEntry, ModelFolder, known_models, remember, resolve
+    from engine.models.memory import Forecast, checkpoint_bytes, disk_bytes, forecast
+    from engine.models.precision import Precision, choose_precision
+    from engine.models.threads import Threads, choose_threads, lower_priority, prepare_threads
+    from engine.models.trainable import trainable_parameters
+
+# The screen's first frame needs a model's card, not what loads and places the model.
+_HOMES = {
+    "FieldNote": "explain",
+    "Forecast": "memory",
+    "ModelCard": "card",
+    "ModelEntry": "locate",
+    "ModelFolder": "locate",
+    "Precision": "precision",
+    "Threads": "threads",
+    "adapter_base": "folder",
+    "adapter_folders": "load",
+    "attach_adapters": "load",
+    "check_adapter": "folder",
+    "check_folder": "folder",
+    "checkpoint_bytes": "memory",
+    "choose_device": "device",
+    "choose_precision": "precision",
+    "choose_threads": "threads",
+    "demo_card": "card",
+    "demo_folder": "demo",
+    "demo_ready": "demo",
+    "disk_bytes": "memory",
+    "fetch_demo": "demo",
+    "forecast": "memory",
+    "known_models": "locate",
+    "load_model": "load",
+    "load_tokenizer": "load",
+    "load_with_adapter": "load",
+    "lower_priority": "threads",
+    "prepare_threads": "threads",
+    "read_card": "card",
+    "remember": "locate",
+    "resolve": "locate",
+    "trainable_parameters": "trainable",
+}
 
 __all__ = [
     "FieldNote",
@@ -54,3 +94,9 @@ __all__ = [
     "resolve",
     "trainable_parameters",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
