@@ -192,6 +192,10 @@ class Studio:
         run = self.engine.submit(job)
         live = self.jobs.get(run) or LiveRun(run, kind=kind)
         live.kind = kind
+        # A run that is gone on with keeps its name: what was asked of it before is over.
+        self.stopping.discard(run)
+        live.failure = None
+        self.jobs.pop(run, None)
         self.jobs[run] = live
         if kind == "train":
             self.live = live

@@ -1,4 +1,4 @@
-"""Training, stopping, leaving, and what a failure looks like: over a real engine whose jobs wait."""
+"""Training, stopping, leaving, failures: over a real engine whose jobs wait."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 
 from tui.language import _
 from tui.widgets.frame import Line, LinesPanel, line_width
+from tui.widgets.text_safe import visible, wrap_cells
 
 
 class CardPanel(LinesPanel):
@@ -63,7 +64,8 @@ class Card(ModalScreen[str]):
         words = [f"{key}  {text}" for key, text in self._keys.items()]
         words.append("Esc  " + _("close"))
         lines += [(), [("   ".join(words), "dim")]]
-        longest = max((line_width(line) for line in lines), default=0)
+        longest = max(line_width(line) for line in lines)
+        longest = max(longest, line_width([(visible(self._card_title), "text")]) + 4)
         panel.styles.width = max(40, min(width, longest + 4))
         panel.styles.height = min(len(lines) + 2, self.app.size.height)
         panel.set_lines(lines)
@@ -83,8 +85,6 @@ class Card(ModalScreen[str]):
 
 def wrapped(lines: Sequence[Line | str], width: int) -> list[Line]:
     """Lines with those of one span wrapped to `width` cells; composed ones are left as they are."""
-    from tui.widgets.text_safe import visible, wrap_cells
-
     result: list[Line] = []
     for line in lines:
         if isinstance(line, str):

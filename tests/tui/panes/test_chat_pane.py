@@ -1,0 +1,205 @@
+"""The chat: the line that is typed, an answer that grows, whom it talks to, how it samples."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from engine.events import AnswerEnded, AnswerPiece, JobFailed, StateChanged
+from tui.panes.chat import ChatView
+from tui.studio import Source
+
+
+async def chat_of(shown) -> ChatView:
+    await shown.press("c")
+    view = shown.app.views["chat"]
+    assert isinstance(view, ChatView)
+    return view
+
+
+def pieces(shown, view: ChatView, *texts: str) -> None:
+    for text in texts:
+        shown.studio.inbox.append(AnswerPiece(run=view.run, time=time.time(), text=text))
+    shown.app.take_in()
+
+
+def ended(shown, view: ChatView, text: str, reason: str = "end") -> None:
+    say = shown.studio.inbox.append
+    say(AnswerEnded(run=view.run, time=1.0, text=text, tokens=31, seconds=1.25,
+                    first_token_seconds=0.14, reason=reason))  # fmt: skip
+    say(StateChanged(run=view.run, time=1.0, state="done"))
+    shown.app.take_in()
+
+
+async def test_an_answer_grows_and_its_end_tells_how_it_went(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("who are you")
+        await shown.press("enter")
+        assert "> who" not in shown.text
+        (waits,) = shown.engine.queue
+        assert [(m.role, m.content) for m in waits.job.messages] == [("user", "who are you")]
+        pieces(shown, view, "I am ")
+        await shown.settle()
+        assert "I am ▍" in shown.text
+        pieces(shown, view, "Nova", ".")
+        await shown.settle()
+        assert "I am Nova.▍" in shown.text
+        ended(shown, view, "I am Nova.")
+        await shown.settle()
+        assert "▍" not in shown.text
+        assert "31 tokens · 24.8 tok/s · first after 0.14 s" in shown.text
+
+
+async def test_the_conversation_so_far_goes_along(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("one")
+        await shown.press("enter")
+        ended(shown, view, "first")
+        await shown.type("two")
+        await shown.press("enter")
+        messages = shown.engine.queue[-1].job.messages
+        assert [m.content for m in messages] == ["one", "first", "two"]
+
+
+async def test_only_one_answer_at_a_time_and_nothing_empty_is_sent(open_screen) -> None:
+    async with open_screen() as shown:
+        await chat_of(shown)
+        await shown.press("enter", "space", "enter")
+        assert len(shown.engine.queue) == 0
+        await shown.type("one")
+        await shown.press("enter")
+        await shown.press("i")
+        await shown.type("two")
+        await shown.press("enter")
+        assert len(shown.engine.queue) == 1
+        assert "still being written" in shown.text
+
+
+async def test_lines_are_broken_with_ctrl_j_and_escape_leaves_twice(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("a")
+        await shown.press("ctrl+j")
+        await shown.type("b")
+        await shown.press("escape")
+        assert shown.app.focused is view.transcript and shown.places == ["chat"]
+        await shown.press("i", "enter")
+        assert shown.engine.queue[-1].job.messages[0].content == "a\nb"
+        await shown.press("escape", "escape")
+        assert shown.places == ["train"]
+
+
+async def test_stopping_regenerating_and_beginning_anew(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("one")
+        await shown.press("enter", "escape")
+        first = view.run
+        await shown.press("s")
+        assert len(shown.engine.queue) == 0  # taken out before it began
+        shown.app.take_in()
+        assert not view.answering
+        await shown.press("r")
+        assert view.run != first and view.answering
+        ended(shown, view, "half", reason="stopped")
+        await shown.settle()
+        assert "stopped" in shown.text
+        await shown.press("r")
+        assert len(shown.engine.queue[-1].job.messages) == 1
+        ended(shown, view, "again", reason="length")
+        await shown.settle()
+        assert "cut at the token limit" in shown.text and "half" not in shown.text
+        await shown.press("n")
+        assert view.turns == [] and "Write a message" in shown.text
+
+
+async def test_a_failed_answer_leaves_the_question_and_the_pane_alive(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("one")
+        await shown.press("enter")
+        say = shown.studio.inbox.append
+        say(JobFailed(run=view.run, time=1.0, what="No weights [/b] here."))
+        say(StateChanged(run=view.run, time=1.0, state="failed"))
+        shown.app.take_in()
+        await shown.settle()
+        assert shown.dialogs == 1 and "No weights [/b] here." in shown.text
+        await shown.press("escape")
+        assert [turn.role for turn in view.turns] == ["user"]
+        await shown.press("escape", "r")
+        assert view.answering
+
+
+async def test_whom_it_talks_to_is_picked_and_then_kept(open_screen, tmp_path: Path) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.press("escape", "o")
+        assert "Talk to" in shown.text and "SmolLM2-135M-Instruct" in shown.text
+        await shown.press("enter")
+        assert view.source is not None
+        view.talk_to(Source("sft-1/checkpoint-9", "demo", str(tmp_path), tmp_path))
+        await shown.press("i")
+        await shown.type("hi")
+        await shown.press("enter")
+        config = shown.engine.queue[-1].job.config
+        assert config.adapter_name_or_path == str(tmp_path)
+        assert "Chat with  sft-1/checkpoint-9" in shown.text
+        ended(shown, view, "hello")
+        view.talk_to(Source("base", "demo"))
+        await shown.settle()
+        assert "sft-1" in shown.text  # who said it stays
+
+
+async def test_sampling_and_system_prompt_are_edited_over_the_chat(open_screen) -> None:
+    async with open_screen((200, 50)) as shown:
+        await chat_of(shown)
+        await shown.press("escape", "p")
+        assert shown.dialogs == 1
+        form = shown.app.screen.form  # type: ignore[attr-defined]
+        form.select("max_new_tokens")
+        await shown.press("enter")
+        await shown.type("x")
+        await shown.press("enter")
+        assert "expected" in shown.text
+        await shown.press("ctrl+u", "7", "enter")
+        form.select("system prompt")
+        await shown.press("enter")
+        await shown.type("be brief")
+        await shown.press("enter", "escape")
+        assert shown.dialogs == 0
+        assert shown.studio.config.max_new_tokens == 7
+        assert "7 tokens" in shown.text and "be brief" in shown.text
+        await shown.press("i")
+        await shown.type("hi")
+        await shown.press("enter")
+        assert shown.engine.queue[-1].job.system == "be brief"
+
+
+async def test_a_long_answer_scrolls_and_follows_its_end(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("count")
+        await shown.press("enter")
+        pieces(shown, view, *(f"line {number}\n" for number in range(100)))
+        await shown.settle()
+        assert "line 99" in shown.text and "line 3\n" not in shown.text
+        await shown.press("escape", *["pageup"] * 8)
+        assert "line 3 " in shown.text and "line 99" not in shown.text
+        pieces(shown, view, "more")
+        await shown.settle()
+        assert "line 3 " in shown.text  # who reads above is left there
+        await shown.press(*["pagedown"] * 8)
+        assert "more▍" in shown.text
+
+
+async def test_foreign_text_in_an_answer_is_text(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("x")
+        await shown.press("enter")
+        pieces(shown, view, "[/b] \x1b]0;t\x07 \u202e 你好\r\nnext")
+        await shown.settle()
+        assert "[/b] ␛]0;t␇ ⟨U+202E⟩ 你好" in shown.text
+        assert "\x1b" not in shown.text and not shown.app._told

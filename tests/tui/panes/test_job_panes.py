@@ -1,0 +1,179 @@
+"""Model card, evaluate and export: forms, picking a model, results, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.events import JobFailed, JobFinished, PredictionMade, StateChanged
+from tui.panes.evaluate import EvaluateView
+from tui.panes.export import ExportView
+
+
+async def evaluate_of(shown) -> EvaluateView:
+    await shown.press("e")
+    view = shown.app.views["evaluate"]
+    assert isinstance(view, EvaluateView)
+    return view
+
+
+async def test_a_model_card_explains_its_fields(open_screen, tiny_model: Path) -> None:
+    async with open_screen() as shown:
+        await shown.press("1", "right")
+        assert "LlamaForCausalLM" in shown.text and "135 M" in shown.text
+        assert "8,192 tokens" in shown.text
+        await shown.press(*["pagedown"] * 6)
+        assert "chosen as" not in shown.text
+
+
+async def test_a_typed_model_is_taken_listed_and_read(open_screen, tiny_model: Path) -> None:
+    async with open_screen() as shown:
+        await shown.press("1", "slash", "enter")
+        assert "Type a hub id" in shown.text
+        await shown.type("x")
+        await shown.press("ctrl+u")
+        shown.app.focused.value = str(tiny_model)  # type: ignore[union-attr]
+        await shown.press("enter")
+        assert shown.studio.config.model_name_or_path == str(tiny_model)
+        assert "tiny-llama" in shown.lines[0]
+        assert str(tiny_model) in [row.key for row in shown.app.rail.model.rows]
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"model_type": "[/b]\\u001b[31m"}'])
+async def test_a_folder_that_is_no_model_is_told(open_screen, home: Path, content) -> None:
+    folder = home / "models" / "broken [b]"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "config.json").write_text(content, encoding="utf-8")
+    async with open_screen(model=str(folder)) as shown:
+        assert shown.studio.card_problem is not None
+        await shown.press("1", "right", "escape", "escape", "2", "enter")
+        assert not shown.app._told and "\x1b" not in shown.text
+
+
+async def test_evaluation_starts_with_what_its_form_says(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await evaluate_of(shown)
+        view.form.select("max_samples")
+        await shown.press("enter", "7", "enter", "g")
+        (waits,) = shown.engine.queue
+        assert waits.kind == "evaluate"
+        assert (waits.job.config.max_samples, waits.job.config.eval_dataset) == (7, "identity")
+        assert waits.job.config.do_eval and not waits.job.config.do_train
+        assert shown.studio.config.max_samples is None  # the next run is left alone
+
+
+async def test_a_set_that_is_not_there_is_told_in_a_sentence(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await evaluate_of(shown)
+        view.form.select("eval_dataset")
+        await shown.press("enter")
+        await shown.type("nowhere")
+        assert "There is no set named nowhere." in shown.text
+        await shown.press("enter")
+        assert view.values["eval_dataset"] == "identity"
+        await shown.press("ctrl+u")
+        await shown.type("identity,instructions")
+        await shown.press("enter")
+        assert view.values["eval_dataset"] == "identity,instructions"
+
+
+async def test_a_set_that_went_away_is_told_when_the_evaluation_starts(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await evaluate_of(shown)
+        view.values["eval_dataset"] = "gone"
+        await shown.press("g")
+        assert len(shown.engine.queue) == 0
+        assert "There is no set named gone." in shown.text
+        assert view.form.cursor_key == "eval_dataset"
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (200, 50)])
+async def test_rows_appear_as_they_are_answered_the_worst_first(open_screen, size) -> None:
+    async with open_screen(size) as shown:
+        view = await evaluate_of(shown)
+        view.form.select("mode")
+        await shown.press("enter", "g")
+        (waits,) = shown.engine.queue
+        assert waits.kind == "predict"
+        for index, score in enumerate((80.0, 10.0, 50.0)):
+            shown.studio.inbox.append(
+                PredictionMade(run=view.run, time=1.0, index=index, total=50, prompt=f"ask {index}",
+                               predict=f"says {index} [/b]", label=f"ref {index}",
+                               scores={"bleu-4": score, "rouge-l": 1.0})
+            )  # fmt: skip
+        shown.app.take_in()
+        await shown.settle()
+        assert [row.key for row in view.answers.rows] == ["1", "2", "0"]
+        assert "bleu-4 46.7" in shown.text and "3/50" in shown.text
+        await shown.press("v")
+        assert [row.key for row in view.answers.rows] == ["0", "1", "2"]
+        view.answers.focus()
+        view.answers.select("1")
+        await shown.settle()
+        assert "says 1 [/b]" in shown.text and "ref 1" in shown.text
+        assert not shown.app._told
+
+
+async def test_scores_and_faults_stand_in_the_view(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await evaluate_of(shown)
+        assert "Nothing is scored yet" in shown.text
+        await shown.press("g")
+        say = shown.studio.inbox.append
+        say(JobFinished(run=view.run, time=1.0, result={"eval_loss": 0.832, "eval_rows": 50}))
+        say(StateChanged(run=view.run, time=1.0, state="done"))
+        shown.app.take_in()
+        await shown.settle()
+        assert "loss 0.83" in shown.text and "rows 50" in shown.text
+        await shown.press("g")
+        say(JobFailed(run=view.run, time=1.0, what="The set holds no row."))
+        say(StateChanged(run=view.run, time=1.0, state="failed"))
+        shown.app.take_in()
+        await shown.settle()
+        await shown.press("escape")
+        assert "The set holds no row." in shown.text
+
+
+async def test_export_suggests_a_free_folder_and_starts(open_screen, home: Path) -> None:
+    (home / "exports" / "SmolLM2-135M-Instruct").mkdir(parents=True)
+    async with open_screen() as shown:
+        await shown.press("x")
+        view = shown.app.views["export"]
+        assert isinstance(view, ExportView)
+        assert view.values["export_dir"] == "exports/SmolLM2-135M-Instruct-2"
+        view.form.select("export_size")
+        await shown.press("enter")
+        await shown.type("x")
+        await shown.press("enter")
+        assert "expected" in shown.text
+        await shown.press("ctrl+u", "2", "enter", "g")
+        (waits,) = shown.engine.queue
+        assert waits.kind == "export" and waits.job.config.export_size == 2
+        say = shown.studio.inbox.append
+        say(JobFinished(run=view.run, time=1.0, result={"folder": "exports/[b]x", "size": 2.7e8}))
+        say(StateChanged(run=view.run, time=1.0, state="done"))
+        shown.app.take_in()
+        await shown.settle()
+        assert 'from_pretrained("exports/[b]x")' in shown.text and "270 MB" in shown.text
+
+
+async def test_the_model_row_opens_the_list_of_models(open_screen, home: Path) -> None:
+    run = home / "saves" / "tiny" / "lora" / "sft-1"
+    run.mkdir(parents=True)
+    (run / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "demo"}))
+    (run / "adapter_model.safetensors").write_bytes(b"x")
+    (run / "trainer_log.jsonl").write_text('{"current_steps": 5, "loss": 1.0}\n')
+    async with open_screen() as shown:
+        await shown.press("x")
+        view = shown.app.views["export"]
+        assert isinstance(view, ExportView)
+        assert view.chosen().adapter.endswith("sft-1")  # type: ignore[union-attr]
+        await shown.press("home", "enter")
+        assert "Which model" in shown.text
+        await shown.press("enter")
+        assert view.source is not None and view.source.adapter == ""
+        await shown.press("o", "down", "enter")
+        assert view.source.adapter.endswith("sft-1")
