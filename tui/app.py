@@ -193,7 +193,7 @@ class FinetuiApp(JobActions, LookActions):
     def _show_keys(self) -> None:
         if len(self.screen_stack) > 1:
             return  # a dialog tells its own keys
-        if self.focused is not None and getattr(self.focused.parent, "editing", ""):
+        if self.focused is not None and getattr(self.focused.parent, "editing", None):
             # A value is being typed: letters act nowhere else.
             own = [KeyHint("Enter", _("ok")), KeyHint("Esc", _("close"))]
             self.query_one("#keys", KeyLine).set_keys(own, [])
@@ -357,11 +357,11 @@ class FinetuiApp(JobActions, LookActions):
             await self.open_view("train")
 
     # Textual binds Tab and Shift+Tab to these names on every screen.
-    async def action_focus_next(self) -> None:
-        await self._walk(1)
+    def action_focus_next(self) -> None:
+        self.call_later(self._walk, 1)
 
-    async def action_focus_previous(self) -> None:
-        await self._walk(-1)
+    def action_focus_previous(self) -> None:
+        self.call_later(self._walk, -1)
 
     async def _walk(self, by: int) -> None:
         """To the next panel; on a narrow screen on to the next tab after a place's last one."""

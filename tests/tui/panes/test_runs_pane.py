@@ -86,7 +86,7 @@ async def test_runs_are_listed_with_sign_loss_and_age(open_screen, home: Path) -
         assert (rows["sft-1124-1402"].mark, rows["sft-1124-1402"].figures) == ("✓", ("0.61", "2m"))
         assert (rows["sft-1124-0910"].mark, rows["sft-1124-0910"].figures) == ("■", ("3.04", "5h"))
         assert (rows["sft-1123-1744"].mark, rows["sft-1123-1744"].figures) == ("✗", ("–", "1d"))
-        assert [row.text for row in shown.app.rail.runs.rows][0] == "sft-1124-1402"
+        assert shown.app.rail.runs.rows[0].text == "sft-1124-1402"
 
 
 async def test_ages_grow_without_reading_the_folders_again(
