@@ -51,7 +51,7 @@ class TabLine(Drawn):
         column = 0
         for half, tabs in enumerate((self._left, self._right)):
             if half:
-                line.append((" │", "dim"))
+                line.append(("│ ", "dim"))
                 column += 2
             for key, words in tabs:
                 words = end_cut(words, max(3, width - column - 2))
