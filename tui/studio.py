@@ -9,29 +9,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.config import (
-    RunConfig,
-    apply_preset,
-    check,
-    defaults_for_form,
-    form_base,
-    preset_of,
-    presets,
-    read_flat,
-    settings,
-    to_flat,
-    with_value,
-)
+from engine.config import RunConfig, check
 from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
-from tui.language import _
 from tui.live import LiveRun
+from tui.next_run import NextRun
 from tui.remembered import Remembered, remember
+from tui.sources import Source, run_sources
 
 if TYPE_CHECKING:
     from engine.runs.history import RunSummary
@@ -44,29 +33,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Source:
-    """A model to talk to, score or export: a base, or a base with an adapter of a run.
-
-    `model` and `adapter` are what the run description takes; `folder` is the run it came from.
-    """
-
-    label: str
-    model: str
-    adapter: str = ""
-    folder: Path | None = None
-
-
-class Studio:
+class Studio(NextRun):
     """The state of the screen; touched on the screen's thread only, except `inbox`, which the
     engine thread fills."""
 
     def __init__(self, works: Works, remembered: Remembered) -> None:
+        super().__init__(remembered)
         self.works = works
-        self.remembered = remembered
-        self.notes: list[str] = []
-        self.config = self._first_config()
-        self.problems: list[Problem] = []
         self.card: ModelCard | None = None
         self.card_problem: Problem | None = None
         self.datasets: list[DatasetEntry] = []
@@ -94,96 +67,10 @@ class Studio:
         # Seconds a step for (model, method, batch), from the runs that were read last.
         self._pace: float | None = None
         self._pace_of: object = None
-        self._undo: list[RunConfig] = []
-        self._saved_form: dict[str, Any] | None = None
-
-    def _first_config(self) -> RunConfig:
-        """The form as it stood last time; where that no longer reads, the first-start form."""
-        if self.remembered.form:
-            try:
-                return read_flat(self.remembered.form, "the remembered form").config
-            except BadInput as error:
-                self.notes.append(f"The remembered form could not be used: {error.problem.what}")
-        return defaults_for_form()
 
     @property
     def engine(self) -> Engine:
         return self.works.engine
-
-    # The next run
-
-    def change(self, name: str, value: Any) -> None:
-        """Set one setting; raises BadInput where the value can't be taken."""
-        config = with_value(self.config, name, value)
-        self._take(config)
-
-    def change_many(self, values: dict[str, Any]) -> None:
-        config = self.config
-        for name, value in values.items():
-            config = with_value(config, name, value)
-        self._take(config)
-
-    def take_over(self, config: RunConfig) -> None:
-        """Take a whole run description (a file's, a run's) into the form."""
-        self._take(config)
-
-    def undo(self) -> bool:
-        if not self._undo:
-            return False
-        self.config = self._undo.pop()
-        self.check_form()
-        return True
-
-    def _take(self, config: RunConfig) -> None:
-        if config == self.config:
-            return
-        self._undo = [*self._undo[-50:], self.config]
-        self.config = config
-        self.check_form()
-
-    def check_form(self) -> None:
-        self.problems = check(self.config)
-
-    def save_form(self) -> None:
-        """Remember the form if it changed since it was last written."""
-        form = to_flat(self.config)
-        if form != self._saved_form:
-            self._saved_form = form
-            self.remembered.form = form
-            fault = remember(self.remembered)
-            if fault:
-                self.notes.append(fault)
-
-    def base(self) -> RunConfig:
-        """What "changed" is measured against: the form before any preset."""
-        return form_base()
-
-    def changed(self) -> set[str]:
-        """The settings shown in a form that differ from the form's own start."""
-        base = self.base()
-        return {
-            name
-            for name, info in settings().items()
-            if info.setting.level != "hidden" and getattr(self.config, name) != getattr(base, name)
-        }
-
-    def preset_label(self) -> str:
-        """The preset whose values all stand in the form; empty where none does."""
-        name = preset_of(self.config)
-        return _(presets[name].label).lower() if name in presets else ""
-
-    def take_preset(self, name: str) -> None:
-        self._take(apply_preset(self.config, name))
-
-    @property
-    def chosen(self) -> list[str]:
-        """The dataset names that the next run uses, in order."""
-        return [name.strip() for name in (self.config.dataset or "").split(",") if name.strip()]
-
-    def toggle_dataset(self, name: str) -> None:
-        names = self.chosen
-        names = [one for one in names if one != name] if name in names else [*names, name]
-        self.change("dataset", ",".join(names) or None)
 
     # Jobs
 
@@ -466,28 +353,3 @@ def _told_cut_off(root: Path) -> list[str]:
         except OSError as error:
             notes.append(f"{run.path}: {error.strerror or error}")
     return notes
-
-
-def run_sources(run: RunSummary) -> tuple[Source, ...]:
-    """The result of a run (when it has one) and its complete checkpoints, newest first; `model` is
-    empty where the run's files don't tell its base. Reads the run's folder."""
-    from engine.worker.questions import run_model
-
-    model = run_model(run.path)
-    lora = run.method in ("lora", "")
-    found: list[Source] = []
-    places = []
-    if any((run.path / name).exists() for name in ("adapter_model.safetensors", *_WHOLE)):
-        places.append((run.name, run.path))
-    for step in reversed(run.checkpoints):
-        folder = run.path / f"checkpoint-{step}"
-        places.append((f"{run.name}/checkpoint-{step}", folder))
-    for label, folder in places:
-        if lora and (folder / "adapter_config.json").exists():
-            found.append(Source(label, model, str(folder), run.path))
-        elif (folder / "config.json").exists():
-            found.append(Source(label, str(folder), "", run.path))
-    return tuple(found)
-
-
-_WHOLE = ("model.safetensors", "model.safetensors.index.json")

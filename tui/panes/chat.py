@@ -18,7 +18,7 @@ from tui.language import _
 from tui.panes.sampling import NAMES, Sampling
 from tui.panes.view import View
 from tui.shell import shell
-from tui.studio import Source
+from tui.sources import Source
 from tui.widgets.frame import Framed, Line, LinesPanel
 from tui.widgets.list_view import ListRow
 from tui.widgets.numbers import middle_cut

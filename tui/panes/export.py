@@ -11,7 +11,7 @@ from textual.widget import Widget
 from tui.actions import bindings
 from tui.language import _
 from tui.panes.job_form import JobForm, JobView
-from tui.studio import Source
+from tui.sources import Source
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import size, thousands
 from tui.widgets.text_safe import pad_cells

@@ -12,7 +12,7 @@ from tui.dialogs import Pick
 from tui.language import _
 from tui.panes.view import View
 from tui.shell import shell
-from tui.studio import Source
+from tui.sources import Source
 from tui.widgets.form_list import FormList, FormRow
 from tui.widgets.list_view import ListRow
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rich.cells import cell_len
@@ -12,27 +11,21 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from engine.config import (
-    applies,
     empty_means,
     format_value,
     parse_value,
-    preset_changes,
-    presets,
     sections,
     settings,
     steps_of,
     usual_of,
-    write_yaml,
 )
 from engine.problem import BadInput, Problem
 from tui.actions import bindings
-from tui.dialogs import Answer, AskLine, Pick, Question
+from tui.dialogs import AskLine
 from tui.language import _
-from tui.panes.view import View
-from tui.shell import shell
+from tui.panes.settings_files import PresetsAndFiles
 from tui.widgets.form_list import FormList, FormRow
 from tui.widgets.frame import Line, LinesPanel
-from tui.widgets.list_view import ListRow
 from tui.widgets.numbers import about, compact, memory, thousands
 from tui.widgets.text_safe import wrap_cells
 
@@ -75,7 +68,7 @@ class SettingsForm(FormList):
         self.hand_on("load_yaml")
 
 
-class SettingsView(View):
+class SettingsView(PresetsAndFiles):
     """Every setting that applies to the chosen stage and method."""
 
     home = "settings"
@@ -331,7 +324,7 @@ class SettingsView(View):
             self.form.show_typed_problem(error.problem.what)
             return
         self.form.close_editor()
-        self._changed()
+        self.form_changed()
 
     def on_form_list_stepped(self, event: FormList.Stepped) -> None:
         event.stop()
@@ -349,20 +342,17 @@ class SettingsView(View):
         except BadInput as error:
             self.app.notify(error.problem.what, severity="error")
             return
-        self._changed()
-
-    def _changed(self) -> None:
-        shell(self).action_form_changed()
+        self.form_changed()
 
     def to_default(self) -> None:
         key = self.form.cursor_key
         if key in settings():
             self.studio.change(key, getattr(self.studio.base(), key))
-            self._changed()
+            self.form_changed()
 
     def undo(self) -> None:
         if self.studio.undo():
-            self._changed()
+            self.form_changed()
         else:
             self.app.notify(_("There is nothing to undo."))
 
@@ -379,92 +369,12 @@ class SettingsView(View):
         self.level = "all" if self.level == "basic" else "basic"
         self.show()
 
-    # Presets and files
-
-    def pick_preset(self) -> None:
-        rows = [
-            ListRow(name, _(preset.label), mark="✓" if name == self.studio.config.preset else "")
-            for name, preset in presets.items()
-        ]
-        details = {}
-        for name, preset in presets.items():
-            changes = preset_changes(self.studio.config, name)
-            words = ", ".join(
-                f"{_(settings()[key].setting.label)} {_shown(key, old)} → {_shown(key, new)}"
-                for key, old, new in changes
-                if applies(self.studio.config, key)
-            )
-            details[name] = f"{_(preset.help)} {_('Changes')}: {words or _('nothing')}"
-
-        def chosen(name: str | None) -> None:
-            if name is not None:
-                self.studio.take_preset(name)
-                self._changed()
-
-        self.app.push_screen(Pick(_("Presets"), rows, details=details), chosen)
-
-    def save_yaml(self) -> None:
-        def typed(text: str | None) -> None:
-            if text:
-                self.app.run_worker(self._write(Path(text).expanduser()), exclusive=False)
-
-        note = _("finetui train FILE runs it without a screen")
-        self.app.push_screen(AskLine(_("Write the settings to"), "finetui.yaml", note), typed)
-
-    async def _write(self, path: Path) -> None:
-        from engine.runs.atomic import write_atomic
-
-        if path.exists():
-            answer = await self.app.push_screen_wait(
-                Question(
-                    _("The file exists"),
-                    [str(path)],
-                    [Answer("w", _("write over it"))],
-                    role="warning",
-                )
-            )
-            if answer != "w":
-                return
-        try:
-            write_atomic(path, write_yaml(self.studio.config))
-        except OSError as error:
-            self.app.notify(f"{path}: {error.strerror or error}", severity="error")
-            return
-        self.app.notify(f"{_('Written')}: {path}")
-
-    def load_yaml(self) -> None:
-        def typed(text: str | None) -> None:
-            if text:
-                self._read(Path(text).expanduser())
-
-        self.app.push_screen(AskLine(_("Read settings from"), "", _("a YAML or JSON file")), typed)
-
-    def _read(self, path: Path) -> None:
-        from engine.worker.questions import load_yaml
-
-        try:
-            config, notes = load_yaml(path)
-        except BadInput as error:
-            shell(self).tell(error.problem)
-            return
-        self.studio.take_over(config)
-        self.studio.read_datasets()
-        self.studio.choose_model(config.model_name_or_path or "demo")
-        for note in notes:
-            self.studio.notes.append(note)
-        self._changed()
-        self.app.notify("\n".join(notes[:4]) or f"{_('Read')}: {path}")
-
 
 @lru_cache(maxsize=64)
 def _installed(package: str) -> bool:
     from importlib.util import find_spec
 
     return find_spec(package.replace("-", "_")) is not None
-
-
-def _shown(name: str, value: object) -> str:
-    return format_value(name, value) or "–"
 
 
 def _air_before_folds(rows: list[FormRow]) -> list[FormRow]:

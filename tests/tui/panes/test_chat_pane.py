@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.events import AnswerEnded, AnswerPiece, JobFailed, StateChanged
 from tui.panes.chat import ChatView
-from tui.studio import Source
+from tui.sources import Source
 
 
 async def chat_of(shown) -> ChatView:

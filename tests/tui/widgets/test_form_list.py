@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pytest
 from textual.app import App, ComposeResult
@@ -29,7 +30,7 @@ class Form(App[None]):
         self.rows = rows
         self.heard: list[tuple[object, ...]] = []
 
-    BINDINGS = [
+    BINDINGS: ClassVar = [
         ("enter", "edit", ""),
         ("left", "previous", ""),
         ("right", "next", ""),
