@@ -22,7 +22,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 PROMPT = "ready> "
-SECONDS = 30.0
+SECONDS = 90.0
 LONG_RUN = 20_000
 
 
