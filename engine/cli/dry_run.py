@@ -5,12 +5,16 @@ from __future__ import annotations
 from engine.cli.output import output, visible
 from engine.cli.words import amount, size
 from engine.config import RunConfig, format_value, settings, steps_of, to_flat
-from engine.problem import BadInput
+from engine.problem import BadInput, Problem
+
+_SHOWN = 10  # unusable rows told one by one
 
 
 def describe(config: RunConfig) -> None:
     """Print settings that differ from defaults, rows, steps, parameters, memory, the folder."""
     out = output()
+    # What is wrong is told before anything is printed, alone.
+    told = (*_rows(config), *_model(config), ("output folder", _folder(config)))
     out.say("settings that differ from their defaults")
     known = settings()
     flat = to_flat(config, only_changed=True)
@@ -19,28 +23,55 @@ def describe(config: RunConfig) -> None:
         shown = format_value(name, value) if name in known else str(value)
         out.say(f"  {name:<{width}}  {visible(shown)}")
     out.say()
-    for name, value in (*_rows(config), *_model(config), ("output folder", _folder(config))):
+    for name, value in told:
         out.say(f"{name:<22}{visible(value)}")
 
 
 def _rows(config: RunConfig) -> list[tuple[str, str]]:
-    from engine.datasets import list_datasets
+    from engine.datasets import find_dataset, list_datasets
     from engine.worker.questions import data_facts
 
+    infos = [find_dataset(name, config.dataset_dir) for name in config.datasets]
+    if all(info.path is not None for info in infos):
+        return _read_rows(config)
+    # Sets that only the hub holds are counted when they are read.
     facts = data_facts(list_datasets(config.dataset_dir), config)
-    if facts.missing:
-        # Sets that only the hub holds are counted when they are read.
-        return [("rows", f"{facts.rows:,} known, not yet: {', '.join(facts.missing)}")]
-    steps = steps_of(facts.rows, config)
-    held = f", {facts.eval_rows:,} held out" if facts.eval_rows else ""
-    return [
-        ("rows", f"{facts.rows:,}{held}"),
+    return [("rows", f"{facts.rows:,} known, not yet: {', '.join(facts.missing)}")]
+
+
+def _read_rows(config: RunConfig) -> list[tuple[str, str]]:
+    """Every row is converted as for the run, so that what can't be used is told now."""
+    from engine.datasets.preparation import select, split
+
+    chosen = select(config, config.datasets)
+    rows = len(chosen.examples)
+    if not rows:
+        first = chosen.dropped[0] if chosen.dropped else "the sets are empty"
+        raise BadInput(
+            Problem(
+                "No row can be used.",
+                where=str(first),
+                hint="Look at the set: finetui datasets show NAME.",
+                setting="dataset",
+            )
+        )
+    held = 0
+    if config.val_size:
+        train, validation = split(rows, config.val_size, config.seed)
+        rows, held = len(train), len(validation)
+    steps = steps_of(rows, config)
+    told = [
+        ("rows", f"{rows:,}" + (f", {held:,} held out" if held else "")),
         (
             "steps",
             f"{steps.total:,} ({steps.per_epoch:,} an epoch, warm-up {steps.warmup:,}), "
             f"{steps.effective_batch} rows each",
         ),
     ]
+    shown = [("unusable", str(problem)) for problem in chosen.dropped[:_SHOWN]]
+    if len(chosen.dropped) > _SHOWN:
+        shown.append(("", f"and {len(chosen.dropped) - _SHOWN:,} more"))
+    return [*told, *shown]
 
 
 def _model(config: RunConfig) -> list[tuple[str, str]]:

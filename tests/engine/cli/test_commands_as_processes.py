@@ -234,3 +234,24 @@ def test_damaged_weights_are_named(finetui, model):
     (model / "tokenizer.json").write_text("{}")
     done = finetui("train", f"model_name_or_path={model}", "--dry-run")
     assert done.returncode == 2 and str(bad) in done.stderr and "Traceback" not in done.stderr
+
+
+def _set(folder: Path, text: str) -> list[str]:
+    folder.mkdir()
+    (folder / "dataset_info.json").write_text('{"mine": {"file_name": "mine.json"}}')
+    (folder / "mine.json").write_text(text)
+    return ["train", "dataset=mine", f"dataset_dir={folder}", "--dry-run"]
+
+
+def test_a_dry_run_names_rows_that_cant_be_used(finetui, tmp_path):
+    good, bad = '{"instruction": "a", "output": "b"}', '{"instruction": "c"}'
+    done = finetui(*_set(tmp_path / "one", f"[{good},\n{bad}]"))
+    assert done.returncode == 0
+    assert "mine, row 2" in done.stdout
+    said = _one_error(finetui(*_set(tmp_path / "none", f"[{bad}]")), 2)
+    assert "row 1" in said
+
+
+def test_a_dry_run_names_the_line_of_broken_json(finetui, tmp_path):
+    said = _one_error(finetui(*_set(tmp_path / "broken", '[{"instruction": "a"\n"output": 1}]')), 2)
+    assert "mine.json" in said and "2" in said
