@@ -265,11 +265,16 @@ class JobActions(Shell):
     async def _leave(self) -> None:
         live = self.studio.current
         if live is not None and live.kind != "chat" and not live.ended:
+            # Only training has something to save.
+            words, way = _("stop it and leave?"), _("stop and leave")
+            if live.kind == "train":
+                words = _("stop it, save a checkpoint, and leave?")
+                way = _("stop, save and leave")
             answer = await self.push_screen_wait(
                 Question(
                     _("A job is running"),
-                    [f"{live.run}: {_('stop it, save a checkpoint, and leave?')}"],
-                    [Answer("q", _("stop, save and leave"))],
+                    [f"{live.run}: {words}"],
+                    [Answer("q", way)],
                     role="warning",
                 )
             )

@@ -24,7 +24,7 @@ class ExportGroup(Group):
     )
     export_size: int = setting(
         5,
-        label="Shard size",
+        label="Shard size, GB",
         section="Export",
         unit="GB",
         help="Weights are split into files of at most this size.",
