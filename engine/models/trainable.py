@@ -39,16 +39,6 @@ def lora_parameters(shapes: Shapes, rank: int, target: str, additional: str | No
     return total
 
 
-def lora_modules(shapes: Shapes, target: str) -> int:
-    """How many modules get an adapter."""
-    return sum(
-        len(shape) == 2
-        and name.endswith(".weight")
-        and _targeted(name, name.removesuffix(".weight"), target)
-        for name, shape in shapes.items()
-    )
-
-
 def frozen_exceptions(shapes: Shapes, config: Any) -> list[str]:
     """Names of the tensors that `finetuning_type: freeze` leaves trainable."""
     layers = [layer for layer in map(layer_of, shapes) if layer is not None]

@@ -52,14 +52,6 @@ class Control:
             self._wake.notify_all()
 
     @property
-    def stop_requested(self) -> bool:
-        return self._stop
-
-    @property
-    def save_wanted(self) -> bool:
-        return self._save
-
-    @property
     def paused(self) -> bool:
         return self._paused
 
