@@ -15,7 +15,7 @@ from engine.cli.words import size
 
 _LIBRARIES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes", "tokenizers",
-    "textual", "rich", "pydantic", "gguf",
+    "textual", "rich", "gguf",
 )  # fmt: skip
 
 

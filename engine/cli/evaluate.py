@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.cli.output import output, visible
 from engine.cli.train import WORDS
 
@@ -20,10 +22,14 @@ def evaluate(words: list[str] = WORDS) -> int:
     for name in wanted:
         # One job measures one thing; what a training needs is of no concern here.
         predict = name == "do_predict"
-        changes = {"do_train": False, "do_eval": not predict, "do_predict": predict}
-        if predict:
-            changes["predict_with_generate"] = True
-        one = checked(config.model_copy(update=changes), "predict" if predict else "evaluate")
+        one = replace(
+            config,
+            do_train=False,
+            do_eval=not predict,
+            do_predict=predict,
+            predict_with_generate=predict or config.predict_with_generate,
+        )
+        checked(one, "predict" if predict else "evaluate")
         jobs.append(EvaluateJob(one))
     data = config.eval_dataset or config.dataset
     check_inputs(config, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -31,11 +32,10 @@ def train(
 
     if resume and not words:
         words = [str(_settings_of(Path(resume)))]
-    config = read_words(words)
-    changes: dict[str, object] = {"do_train": True}
+    config = replace(read_words(words), do_train=True)
     if resume:
-        changes |= {"resume_from_checkpoint": resume, "output_dir": str(_run_of(Path(resume)))}
-    config = config.model_copy(update=changes)
+        home = str(_run_of(Path(resume)))
+        config = replace(config, resume_from_checkpoint=resume, output_dir=home)
     checked(config, "train")
     check_inputs(config, ",".join([*config.datasets, *config.eval_datasets]))
     if dry_run:

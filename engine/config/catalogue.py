@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from engine.config.declare import Setting, setting_of
 from engine.config.run_config import RunConfig
@@ -93,35 +93,34 @@ def _is_union(annotation: Any) -> bool:
 @cache
 def _settings() -> dict[str, SettingInfo]:
     found: dict[str, SettingInfo] = {}
-    for name, field in RunConfig.model_fields.items():
+    types_of = get_type_hints(RunConfig)
+    for declared in fields(RunConfig):
+        name = declared.name
         if name == "trainer_extra":
             continue
-        kind, optional, choices = _kind(field.annotation)
-        low: float | None = None
-        high: float | None = None
-        open_low = open_high = False
-        for item in field.metadata:
-            if hasattr(item, "ge"):
-                low = item.ge
-            if hasattr(item, "gt"):
-                low, open_low = item.gt, True
-            if hasattr(item, "le"):
-                high = item.le
-            if hasattr(item, "lt"):
-                high, open_high = item.lt, True
-        meta = setting_of(field)
+        kind, optional, choices = _kind(types_of[name])
+        meta = setting_of(declared)
         found[name] = SettingInfo(
             name=name,
             setting=replace(meta, choices=choices) if choices else meta,
-            default=field.default,
+            default=_default(declared),
             kind=kind,
             optional=optional,
             choices=choices,
-            bounds=(low, high),
-            open_bounds=(open_low, open_high),
+            bounds=(
+                meta.ge if meta.gt is None else meta.gt,
+                meta.le if meta.lt is None else meta.lt,
+            ),
+            open_bounds=(meta.gt is not None, meta.lt is not None),
             type_text=_type_text(kind, optional, choices),
         )
     return found
+
+
+def _default(declared: Field[Any]) -> Any:
+    if declared.default_factory is not MISSING:
+        return declared.default_factory()
+    return declared.default
 
 
 def _type_text(kind: Kind, optional: bool, choices: tuple[str, ...]) -> str:

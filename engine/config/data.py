@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
 
-class DataGroup(Group):
+@group
+class DataGroup:
     """Sets, cutting, masking, held-out rows."""
 
     cutoff_len: int = setting(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from pydantic import Field
-from pydantic.fields import FieldInfo
+from dataclasses import Field, dataclass, field
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 Level = Literal["basic", "all", "hidden"]
+Bound = int | float | None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its type and default (which pydantic keeps).
+    """What is known of a setting beside its type and default (which its dataclass field keeps).
 
     `section` is the form section. `level` basic stands in the short form, all in the long one,
     hidden only in files and on the command line. `help` is one sentence; `higher` and `lower` say
@@ -22,7 +21,8 @@ class Setting:
     method (lora, freeze, full) where they differ, `goes_with` names the settings it belongs to
     (flat keys). `applies` tells, for a RunConfig, whether the setting means anything. `needs`
     names an optional package. `own` marks finetui's own additions to the published convention.
-    `secret` values are read and used and never written.
+    `secret` values are read and used and never written. `ge`, `gt`, `le` and `lt` bound a number:
+    at least, above, at most, below.
     """
 
     label: str
@@ -40,6 +40,10 @@ class Setting:
     needs: str = ""
     own: bool = False
     secret: bool = False
+    ge: Bound = None
+    gt: Bound = None
+    le: Bound = None
+    lt: Bound = None
 
 
 def setting(
@@ -60,9 +64,12 @@ def setting(
     needs: str = "",
     own: bool = False,
     secret: bool = False,
-    **bounds: Any,
+    ge: Bound = None,
+    gt: Bound = None,
+    le: Bound = None,
+    lt: Bound = None,
 ) -> Any:
-    """Declare a RunConfig field. `bounds` are pydantic's: ge, gt, le, lt."""
+    """Declare a RunConfig field; the words are those of `Setting`. A dict default is copied."""
     meta = Setting(
         label=label,
         section=section,
@@ -79,15 +86,32 @@ def setting(
         needs=needs,
         own=own,
         secret=secret,
+        ge=ge,
+        gt=gt,
+        le=le,
+        lt=lt,
     )
-    info = Field(default, description=help, repr=not secret, **bounds)
-    info.metadata.append(meta)
-    return info
+    metadata = {"setting": meta}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), repr=not secret, metadata=metadata)
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
-def setting_of(info: FieldInfo) -> Setting:
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
+def group(cls: type[T]) -> type[T]:
+    """Make a class a group of settings: a frozen dataclass without methods of its own.
+
+    RunConfig inherits from all groups and is the only one that is instantiated; constructors for
+    the others would be paid for before the screen's first frame.
+    """
+    return dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False, match_args=False)(
+        cls
+    )
+
+
+def setting_of(declared: Field[Any]) -> Setting:
     """The `Setting` that a field was declared with."""
-    for item in info.metadata:
-        if isinstance(item, Setting):
-            return item
-    raise TypeError("the field was not declared with setting()")
+    found = declared.metadata.get("setting")
+    if not isinstance(found, Setting):
+        raise TypeError(f"{declared.name} was not declared with setting()")
+    return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ def _no_new_limit(config: Any) -> bool:
     return bool(config.max_new_tokens == 0)
 
 
-class GenerationGroup(Group):
+@group
+class GenerationGroup:
     """Sampling, beams, limits."""
 
     do_sample: bool = setting(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ def _freeze(config: Any) -> bool:
     return bool(config.finetuning_type == "freeze")
 
 
-class MethodGroup(Group):
+@group
+class MethodGroup:
     """Stage, method and the shape of the adapter."""
 
     stage: Literal["sft"] = setting(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
 
-class ModelGroup(Group):
+@group
+class ModelGroup:
     """The model's name and place, precision, memory, device."""
 
     bf16: bool | None = setting(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 
 # transformers.training_args.OptimizerNames, without those that need a package which finetui does
 # not install (their names are in later_values.py).
@@ -41,7 +40,8 @@ def _has_epsilon(config: Any) -> bool:
     return "adam" in config.optim or "ademamix" in config.optim
 
 
-class OptimiserGroup(Group):
+@group
+class OptimiserGroup:
     """Optimiser, decay, clipping, noise."""
 
     optim: Optimiser = setting(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from engine.config.catalogue import settings
 from engine.config.run_config import RunConfig
-from engine.config.values import build
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ presets: dict[str, Preset] = {
 @cache
 def form_base() -> RunConfig:
     """The form before any preset: what its `●` compares with and "back to default" sets."""
-    return build(dict(FORM_BASE))
+    return RunConfig(**FORM_BASE)
 
 
 def defaults_for_form() -> RunConfig:
@@ -126,7 +125,7 @@ def defaults_for_form() -> RunConfig:
 
 def apply_preset(config: RunConfig, name: str) -> RunConfig:
     """The run with the preset's values; everything else stays."""
-    return build({**config.__dict__, **presets[name].values, "preset": name})
+    return replace(config, **presets[name].values, preset=name)
 
 
 def preset_changes(config: RunConfig, name: str) -> list[tuple[str, Any, Any]]:

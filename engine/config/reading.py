@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from engine.config.catalogue import settings
 from engine.config.check import remarks
 from engine.config.later_values import LATER_VALUES
@@ -85,16 +83,7 @@ def _assemble(written: Items, words: Sequence[str] = ()) -> Read:
     _settle_warmup(overrides.found, gathered)
     if gathered.problems:
         raise BadSettings(gathered.problems)
-    try:
-        config = RunConfig.model_validate({**gathered.values, "trainer_extra": gathered.extra})
-    except ValidationError as error:
-        # Every value was coerced before: what is left is pydantic's last word on its type.
-        raise BadSettings(
-            [
-                wrong_value(str(fault["loc"][0]), fault["input"], fault["msg"].lower())
-                for fault in error.errors()
-            ]
-        ) from None
+    config = RunConfig(**gathered.values, trainer_extra=gathered.extra)
     gathered.notes.extend(str(remark) for remark in remarks(config))
     return Read(config, tuple(gathered.notes))
 

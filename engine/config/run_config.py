@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
-
-from pydantic import ConfigDict
 
 from engine.config.data import DataGroup
 from engine.config.declare import setting
@@ -18,7 +17,8 @@ from engine.config.saving import SavingGroup
 from engine.config.training import TrainingGroup
 
 
-# pydantic gathers fields from the last base to the first: this is the form's order, backwards.
+# A dataclass gathers fields from the last base to the first: this is the form's order, backwards.
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(
     JobsGroup,
     ExportGroup,
@@ -32,13 +32,11 @@ class RunConfig(
 ):
     """A run: frozen, complete, with the defaults of published files.
 
-    Build it with `read_file`, `read_flat`, `defaults_for_form` or `with_value`, which say what is
-    wrong in words. Constructing it directly raises pydantic's ValidationError.
+    Build it with `read_file`, `read_flat`, `defaults_for_form` or `with_value`, which check each
+    value and say what is wrong in words. Constructing it directly checks nothing.
     """
 
-    model_config = ConfigDict(defer_build=True)
-
-    trainer_extra: dict[str, Any] = setting(
+    trainer_extra: dict[str, Any] = setting(  # noqa: RUF009 (it makes a dataclass field)
         {},
         label="Passed on",
         section="Jobs",

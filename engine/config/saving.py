@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -32,7 +31,8 @@ def _wants_best(config: Any) -> bool:
     return bool(config.load_best_model_at_end or config.save_strategy == "best")
 
 
-class SavingGroup(Group):
+@group
+class SavingGroup:
     """Logging, checkpoints, evaluation during the run, the run's folder."""
 
     logging_steps: float = setting(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.config.declare import setting
-from engine.config.group import Group
+from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -35,7 +34,8 @@ def _warms_up(config: Any) -> bool:
     return config.lr_scheduler_type not in WITHOUT_WARMUP
 
 
-class TrainingGroup(Group):
+@group
+class TrainingGroup:
     """Epochs, learning rate, batch sizes, seeds."""
 
     num_train_epochs: float = setting(

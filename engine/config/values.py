@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from engine.config.catalogue import SettingInfo, settings
@@ -206,16 +207,7 @@ def with_value(config: RunConfig, name: str, value: Any) -> RunConfig:
         checked = coerce(info, value)
     except WrongValue as wrong:
         raise BadInput(wrong_value(name, value, str(wrong))) from None
-    return build({**config.__dict__, name: checked})
-
-
-def build(values: dict[str, Any]) -> RunConfig:
-    """A RunConfig of values that were coerced before.
-
-    Nothing is validated again, so pydantic need not build its schema before the screen's first
-    frame; files go through `RunConfig.model_validate`, and a test holds both to the same result.
-    """
-    return RunConfig.model_construct(**values)
+    return replace(config, **{name: checked})
 
 
 def _known(name: str) -> SettingInfo:

@@ -7,7 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.datasets.encode import IGNORED, Encoded, Encoder
 from engine.datasets.example import Example, RowProblem
@@ -131,7 +131,7 @@ def select(
     stage = stage or str(config.stage)
     fill = Fill(config.identity_name, config.identity_author)
     chosen = Selection([], [], [])
-    token = _secret(config.hf_hub_token)
+    token = config.hf_hub_token
     infos = [find_dataset(name, config.dataset_dir) for name in names]
     for info in infos:
         reason = fits(info, stage)
@@ -317,10 +317,3 @@ def _cut_notes(rows: TokenRows, encoder: Encoder) -> list[str]:
         f"{rows.cut_rows:,} of {len(rows):,} rows were cut at {encoder.cutoff:,} tokens, "
         f"{rows.cut_tokens:,} tokens lost."
     ]
-
-
-def _secret(value: Any) -> str | None:
-    """The text of a token setting, which pydantic may hold as a SecretStr."""
-    reveal = getattr(value, "get_secret_value", None)
-    text = reveal() if reveal else value
-    return str(text) if text else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.encode import IGNORED
@@ -102,7 +102,7 @@ def run_evaluation(config: RunConfig, session: JobSession) -> dict[str, Any]:
 
 def only_measured(config: RunConfig) -> RunConfig:
     """The settings without the rows to train on, where others are measured."""
-    return config.model_copy(update={"dataset": None}) if config.eval_datasets else config
+    return replace(config, dataset=None) if config.eval_datasets else config
 
 
 def _measure(

@@ -78,9 +78,7 @@ def resolve(
     choices = [entry.id for entry in known_models(cache) if entry.ready or entry.id == DEMO]
     if progress is None:
         raise BadInput(_not_on_disk(name, choices))
-    secret: Any = getattr(config, "hf_hub_token", None)
-    # A pydantic SecretStr shows its value only when asked.
-    token = secret.get_secret_value() if hasattr(secret, "get_secret_value") else secret
+    token = getattr(config, "hf_hub_token", None)
     folder = download_model(
         name,
         revision,

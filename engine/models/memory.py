@@ -12,7 +12,7 @@ Measured against the demo model (LoRA, fp32, no gradient checkpointing, two micr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -79,7 +79,7 @@ def forecast(
     left = memory_left() if machine is None else machine.ram_total
     machine = machine or _this_machine()
     if not config.disable_gradient_checkpointing and expected_device(config, machine) == "cpu":
-        without = config.model_copy(update={"disable_gradient_checkpointing": True})
+        without = replace(config, disable_gradient_checkpointing=True)
         kept = _forecast(card, without, rows_tokens, machine)
         if kept.total < left - int(config.memory_reserve_gb * (1 << 30)):
             return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +223,7 @@ class _Run:
         from engine.models import forecast, read_card
         from engine.telemetry import memory_left
 
-        without = config.model_copy(update={"disable_gradient_checkpointing": True})
+        without = replace(config, disable_gradient_checkpointing=True)
         need = forecast(read_card(self.model_folder.path), without, prepared.longest).total
         left = memory_left() - int(config.memory_reserve_gb * GIB)
         fits = need < left

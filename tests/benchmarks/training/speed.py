@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ def prepare(folder: Path, batch: int) -> tuple[dict[str, Any], Any]:
     from engine.training.stop import Gate
     from engine.training.trainer import SftTrainer
 
-    config = defaults_for_form().model_copy(
-        update={"use_cpu": True, "bf16": False, "per_device_train_batch_size": batch}
+    config = replace(
+        defaults_for_form(), use_cpu=True, bf16=False, per_device_train_batch_size=batch
     )
     where = resolve("demo", config, progress=lambda *_: None).path
     rows = prepare_rows(config, Encoder(where, config)).train

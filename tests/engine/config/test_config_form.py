@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from engine.config import (
-    RunConfig,
     applies,
     apply_preset,
     changed,
@@ -18,9 +17,11 @@ from engine.config import (
     preset_changes,
     preset_of,
     presets,
+    read_flat,
     reference_page,
     sections,
     settings,
+    to_flat,
     treatments,
     usual_of,
     with_value,
@@ -126,12 +127,10 @@ def test_preset_may_start_and_is_recognised(name: str) -> None:
     assert check(config) == []
     assert preset_changes(config, name) == []
     assert preset_of(config) == name
-    # The form's values are built without pydantic's validation: it must agree with them.
-    assert RunConfig.model_validate(config.__dict__) == config
-    assert all(
-        type(getattr(RunConfig.model_validate(config.__dict__), key)) is type(value)
-        for key, value in config.__dict__.items()
-    )
+    # A preset's values are taken as they stand: the reader must agree with them, type for type.
+    read = read_flat(to_flat(config)).config
+    assert read == config
+    assert all(type(getattr(read, key)) is type(value) for key, value in vars(config).items())
 
 
 def test_a_preset_says_what_it_changes_before_it_does() -> None:

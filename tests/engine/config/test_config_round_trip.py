@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -71,11 +72,11 @@ FLAT = st.fixed_dictionaries(
 @hypothesis_settings(deadline=None, max_examples=60)
 @given(FLAT, PASSED)
 def test_flat_yaml_and_json_read_back(values: dict[str, Any], passed: dict[str, Any]) -> None:
-    config = RunConfig.model_validate({**values, "trainer_extra": passed})
+    config = RunConfig(**values, trainer_extra=passed)
     assert read_flat(to_flat(config)).config == config
     assert read_flat(to_flat(config, only_changed=True)).config == config
     written = read_text(write_yaml(config)).config
-    assert written.model_copy(update={"preset": config.preset}) == config
+    assert replace(written, preset=config.preset) == config
     text = json.dumps(to_flat(config))
     assert read_text(text, is_json=True).config == config
 
@@ -92,7 +93,7 @@ def test_what_the_form_shows_parses_back(data: st.DataObject) -> None:
     back = parse_value(name, shown)
     # An empty text and nothing look the same on a form.
     assert back == value or (info.optional and value == "" and back is None)
-    assert with_value(RunConfig(), name, value) == RunConfig.model_validate({name: value})
+    assert with_value(RunConfig(), name, value) == RunConfig(**{name: value})
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -21,7 +21,7 @@ def machine(bf16: bool = False, gpus: tuple[MachineGpu, ...] = ()) -> Machine:
 
 
 def told(rows: int | None = 100, bf16: bool = False, **changes: Any) -> Any:
-    config = RunConfig().model_copy(update={"cutoff_len": 512, **changes})
+    config = RunConfig(**{"cutoff_len": 512, **changes})
     return forecast(demo_card(), config, rows, machine(bf16))
 
 
@@ -79,7 +79,7 @@ def test_keeping_activations_costs_memory(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(device, "cpu_build", lambda: False)
     gpu = machine(gpus=(MachineGpu(0, "x", 24 * GIB, (8, 6)),))
     for changes, kept in (({}, False), ({"disable_gradient_checkpointing": True}, True)):
-        config = RunConfig().model_copy(update=changes)
+        config = RunConfig(**changes)
         assert forecast(demo_card(), config, 100, gpu).checkpointing is not kept
     kept_all = told(disable_gradient_checkpointing=True).activations
     assert kept_all > 5 * tight(rows=100).activations

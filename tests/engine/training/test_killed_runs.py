@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,5 +67,5 @@ def test_kill_at_random_moments(make_config, make_session, tmp_path: Path) -> No
         assert newest is not None and newest.step >= reached
         reached = newest.step
     session, listener = make_session(run)
-    run_training(config.model_copy(update={"max_steps": reached + 2}), session)
+    run_training(replace(config, max_steps=reached + 2), session)
     assert [e.step for e in listener.of(StepLogged)] == [reached + 1, reached + 2]
