@@ -1,6 +1,6 @@
 """The same run headless and under the screen: what the screen costs a step.
 
-    python tests/benchmarks/screen/step_time.py [--model demo] [--pairs 30] [--steps 12]
+    python tests/benchmarks/screen/step_time.py [--model demo] [--pairs 30] [--steps 12] [--batch 4]
 
 Pairs are interleaved, the order within one changes from pair to pair. A run's step time is the
 median over its steps but the first two. The promise on 2 cores: the median ratio within 2 %.
@@ -26,8 +26,15 @@ def main() -> None:
     options.add_argument("--model", default="demo")
     options.add_argument("--pairs", type=int, default=30)
     options.add_argument("--steps", type=int, default=12)
+    options.add_argument("--batch", type=int, default=4, help="rows a step; fewer make it shorter")
     chosen = options.parse_args()
-    plan = form(chosen.model, max_steps=chosen.steps, save_strategy="no")
+    plan = form(
+        chosen.model,
+        max_steps=chosen.steps,
+        save_strategy="no",
+        per_device_train_batch_size=chosen.batch,
+        gradient_accumulation_steps=1,
+    )
     ratios = []
     with scratch() as folder:
         for number in range(chosen.pairs):
