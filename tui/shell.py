@@ -26,6 +26,8 @@ class Shell(App[int]):
     keys: Keys
     rail: Rail
     views: dict[str, View]
+    view_name: str
+    narrow: bool
 
     @property
     def engine(self) -> Engine:

@@ -120,9 +120,9 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     from engine.config import empty_means, form_base, presets, settings
     from engine.config.catalogue import SECTIONS
     from engine.models.explain import MESSAGES
-    from tui.app import VIEW_NAMES
     from tui.panes.data import VIEWS
     from tui.panes.rail import RAIL_NAMES
+    from tui.places import VIEW_NAMES
 
     infos = settings()
     metas = [info.setting for info in infos.values()]
@@ -141,7 +141,7 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     # Who speaks in a row (engine.datasets.example), and how a row is shown.
     yield "engine/datasets/example.py", ("system", "user", "assistant", "tool", "text")
     yield "tui/panes/data.py", VIEWS
-    yield "tui/app.py", (name.capitalize() for name in (*RAIL_NAMES, *VIEW_NAMES))
+    yield "tui/places.py", (name.capitalize() for name in (*RAIL_NAMES, *VIEW_NAMES))
 
 
 def catalogue_path(language: str, ending: str = "po") -> Path:

@@ -12,7 +12,7 @@ from engine.events import PredictionMade
 from tui.actions import bindings
 from tui.language import _
 from tui.panes.job_form import JobForm, JobView
-from tui.widgets.form_list import FormRow
+from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import loss, thousands

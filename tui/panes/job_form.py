@@ -13,7 +13,8 @@ from tui.language import _
 from tui.panes.view import View
 from tui.shell import shell
 from tui.sources import Source
-from tui.widgets.form_list import FormList, FormRow
+from tui.widgets.form_list import FormList
+from tui.widgets.form_row import FormRow
 from tui.widgets.list_view import ListRow
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from textual.screen import ModalScreen
 from engine.config import applies, format_value, parse_value, settings
 from engine.problem import BadInput
 from tui.language import _
-from tui.widgets.form_list import FormList, FormRow
+from tui.widgets.form_list import FormList
+from tui.widgets.form_row import FormRow
 
 if TYPE_CHECKING:
     from tui.studio import Studio

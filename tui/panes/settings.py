@@ -24,7 +24,8 @@ from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
 from tui.panes.settings_files import PresetsAndFiles
-from tui.widgets.form_list import FormList, FormRow
+from tui.widgets.form_list import FormList
+from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import about, compact, memory, thousands
 from tui.widgets.text_safe import wrap_cells

@@ -7,51 +7,19 @@ kilobytes to move through.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding
 from textual.message import Message
 
-from tui.widgets.frame import Framed, Line, Span
-from tui.widgets.numbers import middle_cut
+from tui.widgets.form_row import FormRow, row_line, value_column
+from tui.widgets.frame import Framed, Line
 from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from textual.widgets import Input
-
-Kind = Literal["heading", "fold", "text", "choice", "switch", "note"]
-LABEL_CELLS = 28
-USUAL_LABEL_CELLS = 22
-VALUE_CELLS = 9
-
-
-@dataclass(frozen=True)
-class FormRow:
-    """One line of a form.
-
-    `kind`: `heading` and `note` are only read; `fold` is a closed section that opens; `text` is
-    typed, `choice` walks through choices, `switch` is on (`[x]`) or off. `value` is as written for
-    a person. `changed` marks it with `●`; `problem` is a sentence shown below it in the error
-    colour; `dimmed` says why it can't be used (a package to install). `typed` is what the editor
-    opens with, where that is not `value` (which may tell what an empty value comes to).
-    """
-
-    key: str
-    label: str
-    value: str = ""
-    kind: Kind = "text"
-    changed: bool = False
-    problem: str = ""
-    dimmed: str = ""
-    typed: str | None = None
-
-    @property
-    def to_edit(self) -> str:
-        """What the editor opens with."""
-        return self.value if self.typed is None else self.typed
 
 
 class FormList(Framed):
@@ -148,7 +116,7 @@ class FormList(Framed):
             return
         key = self.cursor_key
         self._rows = new
-        places = [index for index, row in enumerate(new) if row.key == key and _can_stop(row)]
+        places = [index for index, row in enumerate(new) if row.key == key and row.can_stop]
         if places:
             self._cursor = places[0]
         else:
@@ -198,10 +166,7 @@ class FormList(Framed):
     @property
     def value_column(self) -> int:
         """The cell where every value starts: at most 28 after the label's beginning."""
-        rows = [row for row in self._rows if _can_stop(row) and row.kind != "fold"]
-        widest = max((cell_len(row.label) for row in rows), default=0) + 1
-        room = self.content_width - 3 - VALUE_CELLS - 2
-        return 3 + max(8, min(LABEL_CELLS, max(USUAL_LABEL_CELLS, widest), room))
+        return value_column(self._rows, self.content_width)
 
     def content_line(self, y: int, width: int) -> Line:
         if not self._rows:
@@ -218,40 +183,14 @@ class FormList(Framed):
         if extra:
             text = self._problems[index][extra - 1]
             return [("     " + text, "error" if row.problem else "dim")]
-        line = self._row_line(row, width)
+        wrong = bool(row.key == self._editing and self._typed_problem)
+        line = row_line(row, width, self.value_column, wrong)
         if index == self._cursor and self.has_focus:
             used = sum(cell_len(text) for text, _ in line)
             return [
                 *((text, f"{role} reverse") for text, role in line),
                 (" " * (width - used), "text reverse"),
             ]
-        return line
-
-    def _row_line(self, row: FormRow, width: int) -> list[Span]:
-        if row.kind == "heading":
-            return [(f" {row.label}", "accent bold")]
-        if row.kind == "note":
-            return [(f"   {row.label}", "dim")]
-        if row.kind == "fold":
-            label = f" ▸ {row.label}"
-            gap = max(2, self.value_column - cell_len(label))
-            return [(label, "text"), (" " * gap + row.value, "dim")]
-        wrong = row.problem or (row.key == self._editing and self._typed_problem)
-        role = "error" if wrong else "dim" if row.dimmed else "text"
-        column = self.value_column
-        label = middle_cut(visible(row.label), column - 4)
-        value = visible(row.value)
-        if row.kind == "choice":
-            value = f"‹ {value} ›"
-        elif row.kind == "switch":
-            value = f"[{'x' if row.value else ' '}]"
-        room = max(1, width - column - 3)
-        value = middle_cut(value, room)
-        gap = column - 3 - cell_len(label)
-        line: list[Span] = [("   ", role), (label, role), (" " * gap, role), (value, role)]
-        if row.changed:
-            pad = max(1, VALUE_CELLS - cell_len(value))
-            line += [(" " * min(pad, max(1, room + 1 - cell_len(value))), role), ("●", "accent")]
         return line
 
     # Moving
@@ -262,7 +201,7 @@ class FormList(Framed):
         for step in (way, -way):
             place = index
             while 0 <= place < len(self._rows):
-                if _can_stop(self._rows[place]):
+                if self._rows[place].can_stop:
                     return place
                 place += step
         return -1
@@ -300,7 +239,7 @@ class FormList(Framed):
         if not 0 <= target < len(self._rows):
             return
         place = target
-        while 0 <= place < len(self._rows) and not _can_stop(self._rows[place]):
+        while 0 <= place < len(self._rows) and not self._rows[place].can_stop:
             place += by
         if 0 <= place < len(self._rows):
             self._move_to(place)
@@ -424,7 +363,7 @@ class FormList(Framed):
         index = self._lines[place][0]
         if index == self._cursor:
             self.action_edit()
-        elif _can_stop(self._rows[index]):
+        elif self._rows[index].can_stop:
             self._move_to(index)
 
     def on_mouse_scroll_down(self) -> None:
@@ -436,7 +375,3 @@ class FormList(Framed):
     def on_resize(self) -> None:
         self._lay_out()
         self.content_changed()
-
-
-def _can_stop(row: FormRow) -> bool:
-    return row.kind not in ("heading", "note")

@@ -8,7 +8,8 @@ from typing import ClassVar
 import pytest
 from textual.app import App, ComposeResult
 
-from tui.widgets.form_list import FormList, FormRow
+from tui.widgets.form_list import FormList
+from tui.widgets.form_row import FormRow
 
 ROWS = (
     FormRow("#a", "Basics", kind="heading"),
