@@ -15,11 +15,17 @@ Kind = Literal["bool", "int", "float", "str", "choice", "dict"]
 SECTIONS: tuple[str, ...] = (
     "Basics",
     "Batch",
+    "Preference",
+    "Reward",
+    "PPO",
+    "Groups (GRPO, RLOO)",
+    "Distillation",
     "LoRA",
     "Freeze",
     "Precision and memory",
     "Saving and logging",
     "Optimiser",
+    "Loss",
     "Data",
     "Adapters, advanced",
     "Evaluation",
@@ -29,7 +35,19 @@ SECTIONS: tuple[str, ...] = (
     "Jobs",
 )
 # The sections that a form opens by itself; the others start folded.
-OPEN_SECTIONS = frozenset({"Basics", "Batch", "LoRA", "Freeze"})
+OPEN_SECTIONS = frozenset(
+    {
+        "Basics",
+        "Batch",
+        "Preference",
+        "Reward",
+        "PPO",
+        "Groups (GRPO, RLOO)",
+        "Distillation",
+        "LoRA",
+        "Freeze",
+    }
+)
 
 _TYPE_TEXT: dict[str, str] = {
     "bool": "on or off",
@@ -155,6 +173,8 @@ def empty_means(config: RunConfig, name: str) -> str:
         return f"{config.logging_steps:g}"
     if name == "data_seed":
         return str(config.seed)
+    if name == "kl_beta":
+        return "0.05" if config.stage == "rloo" else "0"
     return _EMPTY_MEANS.get(name, "")
 
 
@@ -171,6 +191,10 @@ _EMPTY_MEANS = {
     "neftune_noise_alpha": "off",
     "early_stopping_steps": "never",
     "metric_for_best_model": "loss",
+    "ref_model": "the model before training",
+    "ld_alpha": "off",
+    "reward_weights": "all alike",
+    "packing": "on in pt",
 }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
 from engine.problem import Problem
 
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
+
+
+def _packs(config: Any) -> bool:
+    return config.stage == "pt" or bool(config.packing)
 
 
 @group
@@ -135,6 +139,16 @@ class DataGroup:
         "there is none.",
         usual="empty",
         goes_with=("dataset",),
+    )
+    packing: bool | None = setting(
+        None,
+        label="Packing",
+        section="Data",
+        help="Joins texts and cuts them into rows of full length, so that nothing is padded; "
+        "empty is on in pre-training and off elsewhere.",
+        usual="empty",
+        goes_with=("cutoff_len",),
+        applies=_packs,
     )
     mix_strategy: Literal["concat"] = setting(
         "concat",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.config.declare import group, setting
+from engine.config.method import WRITING_STAGES
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def _samples(config: Any) -> bool:
-    return bool(config.do_sample)
+    # Stages that learn from their own answers always sample them.
+    return bool(config.do_sample) or config.stage in WRITING_STAGES
 
 
 def _beams(config: Any) -> bool:

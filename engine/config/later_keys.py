@@ -139,10 +139,10 @@ NOT_YET: tuple[Absent, ...] = (
         {"tool_format": None, "preserve_thinking": False, "enable_thinking": (True, None)},
     ),
     Absent(
-        "packing",
+        "packing with attention kept apart",
         "Meanwhile rows of like length together waste little: train_sampling_strategy: "
         "group_by_length. On a CPU no padding is computed at all.",
-        {"packing": (None, False), "neat_packing": False},
+        {"neat_packing": False},
     ),
     Absent(
         "the list of parameters",
@@ -169,31 +169,10 @@ NOT_YET: tuple[Absent, ...] = (
         {"module_dropout": 0.0, "oft_rank": 0, "oft_block_size": 32, "oft_target": "all"},
     ),
     Absent(
-        "preference and reinforcement stages",
-        "Meanwhile train stage: sft on the chosen answers.",
-        {
-            "pref_beta": 0.1,
-            "pref_ftx": 0.0,
-            "pref_bco_weight": 0.0,
-            "pref_loss": "sigmoid",
-            "dpo_label_smoothing": 0.0,
-            "kto_chosen_weight": 1.0,
-            "kto_rejected_weight": 1.0,
-            "simpo_gamma": 0.5,
-            "ppo_buffer_size": 1,
-            "ppo_epochs": 4,
-            "ppo_score_norm": False,
-            "ppo_target": 6.0,
-            "ppo_whiten_rewards": False,
-            "ref_model": None,
-            "ref_model_adapters": None,
-            "ref_model_quantization_bit": None,
-            "reward_model": None,
-            "reward_model_adapters": None,
-            "reward_model_quantization_bit": None,
-            "reward_model_type": "lora",
-            "ld_alpha": None,
-        },
+        "quantised reference and reward models",
+        "Meanwhile with LoRA the reference and a reward_model_type: lora share the trained "
+        "model's weights, so there is no second copy.",
+        {"ref_model_quantization_bit": None, "reward_model_quantization_bit": None},
     ),
     Absent(
         "memory-saving optimisers",
@@ -227,17 +206,6 @@ NOT_YET: tuple[Absent, ...] = (
             "use_adam_mini": False,
             "use_muon": False,
             "optim_target_modules": None,
-        },
-    ),
-    Absent(
-        "other losses",
-        "Meanwhile the loss is the plain cross-entropy.",
-        {
-            "use_dft_loss": False,
-            "use_asft_loss": False,
-            "asft_alpha": 0.1,
-            "use_eaft_loss": False,
-            "eaft_alpha": 1.0,
         },
     ),
     Absent(

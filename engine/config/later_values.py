@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-_STAGE = "this stage isn't here yet: sft trains on answers and is"
 _PACKAGE = "it needs a package that finetui doesn't install yet; adamw_torch or adafactor do"
 _MIX = "sets are joined one after the other (concat); use max_samples to balance them"
 _TRACKER = (
@@ -12,7 +11,6 @@ _TRACKER = (
 
 # setting → value → the end of the sentence "it is …: ".
 LATER_VALUES: dict[str, dict[str, str]] = {
-    "stage": {name: _STAGE for name in ("pt", "rm", "ppo", "dpo", "kto", "orpo", "grpo")},
     "finetuning_type": {"oft": "oft isn't here yet: lora is the nearest"},
     "flash_attn": {
         "fa2": "FlashAttention-2 isn't here yet: auto takes PyTorch's own fused attention",

@@ -10,6 +10,9 @@ from engine.problem import Problem
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
+# The stages that learn from answers they write themselves.
+WRITING_STAGES = frozenset({"ppo", "grpo", "rloo"})
+
 
 def _lora(config: Any) -> bool:
     return bool(config.finetuning_type == "lora")
@@ -23,12 +26,14 @@ def _freeze(config: Any) -> bool:
 class MethodGroup:
     """Stage, method and the shape of the adapter."""
 
-    stage: Literal["sft"] = setting(
+    stage: Literal["pt", "sft", "rm", "ppo", "dpo", "kto", "grpo", "rloo", "distill"] = setting(
         "sft",
         label="Stage",
         section="Basics",
         level="basic",
-        help="What the model learns from: sft (supervised fine-tuning) takes the loss on answers.",
+        help="What is learned: raw text (pt), answers (sft), scoring answers (rm), more reward "
+        "(ppo, grpo, rloo), the better of two (dpo), good from bad (kto), a teacher (distill).",
+        usual="sft first; then dpo on pairs, or rm and ppo",
         goes_with=("dataset", "finetuning_type"),
     )
     finetuning_type: Literal["lora", "freeze", "full"] = setting(

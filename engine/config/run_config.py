@@ -7,12 +7,17 @@ from typing import Any
 
 from engine.config.data import DataGroup
 from engine.config.declare import setting
+from engine.config.distillation import DistillationGroup
 from engine.config.export import ExportGroup
 from engine.config.generation import GenerationGroup
 from engine.config.jobs import JobsGroup
+from engine.config.losses import LossGroup
 from engine.config.method import MethodGroup
 from engine.config.model import ModelGroup
 from engine.config.optimiser import OptimiserGroup
+from engine.config.preference import PreferenceGroup
+from engine.config.reinforcement import ReinforcementGroup
+from engine.config.reward import RewardGroup
 from engine.config.saving import SavingGroup
 from engine.config.training import TrainingGroup
 
@@ -24,8 +29,13 @@ class RunConfig(
     ExportGroup,
     GenerationGroup,
     DataGroup,
+    LossGroup,
     OptimiserGroup,
     SavingGroup,
+    DistillationGroup,
+    ReinforcementGroup,
+    RewardGroup,
+    PreferenceGroup,
     TrainingGroup,
     MethodGroup,
     ModelGroup,
@@ -79,6 +89,11 @@ class RunConfig(
     def adapters(self) -> tuple[str, ...]:
         """The folders in `adapter_name_or_path`."""
         return split_names(self.adapter_name_or_path)
+
+    @property
+    def reward_functions(self) -> tuple[str, ...]:
+        """The names in `reward_funcs`."""
+        return split_names(self.reward_funcs)
 
 
 def split_names(text: str | None) -> tuple[str, ...]:

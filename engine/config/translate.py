@@ -193,6 +193,9 @@ def today(key: str, value: Any) -> tuple[dict[str, Any], str] | None:
     if key == "optim" and str(value) in _OLD_OPTIMISERS:
         new = _OLD_OPTIMISERS[str(value)]
         return {key: new}, f"{value} is read as {new}"
+    if key == "stage" and str(value) in ("orpo", "simpo"):
+        became = {key: "dpo", "pref_loss": value}
+        return became, f"{value} is read as stage: dpo, pref_loss: {value}"
     if key == "warmup_steps" and not isinstance(value, bool):
         try:
             share = float(value)

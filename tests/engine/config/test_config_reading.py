@@ -89,18 +89,18 @@ def test_a_published_file_is_read_as_it_is() -> None:
 
 def test_all_problems_are_told_at_once_each_with_its_line() -> None:
     found = problems(
-        "lora_rnak: 3\nlora_rank: 0\nlora_dropout: 1.5\nbf16: maybe\nstage: dpo\n"
+        "lora_rnak: 3\nlora_rank: 0\nlora_dropout: 1.5\nbf16: maybe\nflash_attn: fa2\n"
         "quantization_bit: 4\nuse_kt: true\nddp_timeout: soon\nlora_rank: 4\n"
     )
     assert [problem.where for problem in found] == [
         f"run.yaml:{line}" for line in (9, 1, 3, 4, 5, 6, 7, 8)
     ]
-    twice, unknown, dropout, bf16, stage, bits, kt, timeout = found
+    twice, unknown, dropout, bf16, attention, bits, kt, timeout = found
     assert "lines 2 and 9" in twice.what
     assert "lora_rank" in unknown.hint
     assert dropout.what == "lora_dropout is 1.5: it must be below 1."
     assert bf16.what == 'bf16 is "maybe": expected true or false.'
-    assert "stage isn't here yet" in stage.what
+    assert "isn't here yet" in attention.what
     assert "isn't here yet" in bits.what
     assert "KTransformers" in kt.what
     assert "whole number" in timeout.what
@@ -306,3 +306,12 @@ def test_merged_mappings_and_self_reference() -> None:
     assert problem.where == "run.yaml:2"
     read = read_text("lr_scheduler_kwargs: &k {num_cycles: 2}\nseed: 3\n")
     assert read.config.lr_scheduler_kwargs == {"num_cycles": 2}
+
+
+@pytest.mark.parametrize("loss", ["orpo", "simpo"])
+def test_a_loss_named_as_a_stage_is_read_as_dpo_with_it(loss: str) -> None:
+    read = read_text(f"stage: {loss}\nsimpo_gamma: 1.2")
+    assert (read.config.stage, read.config.pref_loss) == ("dpo", loss)
+    assert f"stage {loss} is read as stage: dpo, pref_loss: {loss}." in read.notes
+    (clash,) = problems(f"stage: {loss}\npref_loss: hinge")
+    assert "pref_loss" in clash.what
