@@ -1,0 +1,1 @@
+"""Training losses as plain functions, each with the paper it comes from."""

@@ -1,0 +1,161 @@
+"""The reference model of a preference stage: the policy as it was before training.
+
+| policy | reference | memory beside the policy |
+| --- | --- | --- |
+| a new LoRA adapter | the base, the adapter switched off | none |
+| an adapter that is trained on | its values at the start, put in its place | the adapter |
+| full, freeze | a second, frozen model | the model, in the type it computes in |
+| any, with `ref_model` or `ref_model_adapters` | that model | the model |
+
+TRL would copy the adapter under the name `ref` whenever it is given a PeftModel, also a new one,
+and would save that copy with each checkpoint; `NoModel` is given to it instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from engine.problem import BadInput, Problem
+
+if TYPE_CHECKING:
+    from engine.training.parts import Parts
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where reference log-probabilities come from.
+
+    `model` is a model of its own, or None; `start` holds the trained weights of the beginning by
+    name, or None. With neither, it is the policy with its adapter switched off.
+    """
+
+    model: Any = None
+    start: dict[str, torch.Tensor] | None = None
+
+    @contextmanager
+    def of(self, policy: Any) -> Iterator[Any]:
+        """The reference as a model to call: in evaluation mode (neither dropout nor NEFTune's
+        noise nor checkpointing), without gradients. The policy is as before afterwards."""
+        with torch.no_grad():
+            if self.model is not None:
+                yield self.model
+                return
+            was_training = policy.training
+            policy.eval()
+            try:
+                with policy.disable_adapter() if self.start is None else self._started(policy):
+                    yield policy
+            finally:
+                policy.train(was_training)
+
+    @contextmanager
+    def _started(self, policy: Any) -> Iterator[None]:
+        start = self.start or {}
+        weights = dict(policy.named_parameters())
+        now = {name: weights[name].data for name in start}
+        try:
+            for name, values in start.items():
+                weights[name].data = values
+            yield
+        finally:
+            for name, values in now.items():
+                weights[name].data = values
+
+    def for_trl(self, policy: Any) -> Any:
+        """What to hand to a trainer of TRL as `ref_model`: the model, or nothing in its form."""
+        return NoModel(policy.config) if self.model is None else self.model
+
+
+class NoModel(torch.nn.Module):
+    """Stands where TRL would otherwise load or copy a reference itself; never called."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+
+def load_reference(parts: Parts) -> Reference:
+    """The reference model that a run's settings ask for.
+
+    Call it before a checkpoint's weights are loaded: what is trained then is the beginning. Raises
+    BadInput for a `ref_model` that can't be loaded, or reads text differently.
+    """
+    from peft import PeftModel
+
+    config = parts.config
+    if config.ref_model or config.ref_model_adapters:
+        return Reference(model=_other_model(parts))
+    if not isinstance(parts.model, PeftModel):
+        return Reference(model=_frozen(parts, parts.model_folder.path))
+    if config.adapters and not config.create_new_adapter:
+        trained = {n: p for n, p in parts.model.named_parameters() if p.requires_grad}
+        return Reference(start={name: p.detach().clone() for name, p in trained.items()})
+    return Reference()
+
+
+def _other_model(parts: Parts) -> Any:
+    from engine.models import adapter_folders, attach_adapters, check_adapter, resolve
+
+    config, session = parts.config, parts.session
+    path = parts.model_folder.path
+    if config.ref_model:
+        # The revision and the adapters in the settings are the policy's.
+        with _blamed_on("ref_model"):
+            path = resolve(
+                config.ref_model,
+                replace(config, model_revision="main"),
+                progress=session.progress,
+                check_stop=session.control.check,
+            ).path
+        _check_same_tokens(parts, path)
+    if not config.ref_model_adapters:
+        with _blamed_on("ref_model"):
+            return _frozen(parts, path)
+    with _blamed_on("ref_model_adapters"):
+        folders = adapter_folders(config.ref_model_adapters)
+        for folder in folders:
+            check_adapter(folder)
+        model = attach_adapters(_frozen(parts, path), folders, parts.precision, trainable=False)
+        return model.merge_and_unload().requires_grad_(False)
+
+
+def _frozen(parts: Parts, path: Path) -> Any:
+    """A model in the type that the run computes in, in evaluation mode, nothing trainable."""
+    from engine.models import load_model
+
+    precision = parts.precision
+    held = replace(precision, weights=precision.autocast or precision.weights)
+    model = load_model(path, parts.config, held, parts.device, for_training=True)
+    return model.requires_grad_(False)
+
+
+def _check_same_tokens(parts: Parts, path: Path) -> None:
+    from engine.models import load_tokenizer
+
+    with _blamed_on("ref_model"):
+        theirs = load_tokenizer(path, bool(parts.config.trust_remote_code))
+    if theirs.get_vocab() != parts.tokenizer.get_vocab():
+        raise BadInput(
+            Problem(
+                "The reference model has another vocabulary than the model, so their "
+                "log-probabilities can't be compared.",
+                where=str(path),
+                hint="Take a model of the same family, or leave ref_model empty.",
+                setting="ref_model",
+            )
+        )
+
+
+@contextmanager
+def _blamed_on(setting: str) -> Iterator[None]:
+    """Faults of a model name tell the setting that it stood in."""
+    try:
+        yield
+    except BadInput as fault:
+        raise BadInput(replace(fault.problem, setting=setting)) from fault
