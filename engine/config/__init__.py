@@ -19,6 +19,7 @@ from engine.config.declare import Setting
 from engine.config.presets import (
     Preset,
     apply_preset,
+    apply_stage,
     changed,
     defaults_for_form,
     form_base,
@@ -27,6 +28,7 @@ from engine.config.presets import (
     presets,
 )
 from engine.config.run_config import RunConfig, split_names
+from engine.config.stages import stage_dataset, stage_values
 from engine.config.steps import Steps, steps_of
 from engine.config.values import format_number, format_value, parse_value, with_value
 from engine.config.writing import to_flat, write_yaml
@@ -62,6 +64,7 @@ __all__ = [
     "Treatment",
     "applies",
     "apply_preset",
+    "apply_stage",
     "changed",
     "check",
     "defaults_for_form",
@@ -82,6 +85,8 @@ __all__ = [
     "sections",
     "settings",
     "split_names",
+    "stage_dataset",
+    "stage_values",
     "steps_of",
     "to_flat",
     "treatments",

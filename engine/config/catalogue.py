@@ -160,9 +160,10 @@ def applies(config: RunConfig, name: str) -> bool:
 
 
 def usual_of(config: RunConfig, name: str) -> str:
-    """The usual values of a setting for the run's method; empty where none are told."""
+    """The usual values of a setting for the run's stage and method; empty where none are told."""
     meta = _settings()[name].setting
-    return meta.usual_for.get(config.finetuning_type, meta.usual)
+    by_method = meta.usual_for.get(config.finetuning_type, meta.usual)
+    return meta.usual_for.get(config.stage, by_method)
 
 
 def empty_means(config: RunConfig, name: str) -> str:
@@ -191,10 +192,10 @@ _EMPTY_MEANS = {
     "neftune_noise_alpha": "off",
     "early_stopping_steps": "never",
     "metric_for_best_model": "loss",
-    "ref_model": "the model before training",
+    "ref_model": "as before training",
     "ld_alpha": "off",
     "reward_weights": "all alike",
-    "packing": "on in pt",
+    "packing": "on",
 }
 
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.config import data, export, generation, jobs, method, model, saving, training
+from engine.config import (
+    data,
+    distillation,
+    export,
+    generation,
+    jobs,
+    losses,
+    method,
+    model,
+    preference,
+    reinforcement,
+    reward,
+    saving,
+    training,
+)
 from engine.config.run_config import RunConfig
 from engine.problem import Problem
 
@@ -15,6 +29,11 @@ RULES: tuple[tuple[str, Rule], ...] = (
     *model.RULES,
     *method.RULES,
     *training.RULES,
+    *preference.RULES,
+    *reward.RULES,
+    *reinforcement.RULES,
+    *distillation.RULES,
+    *losses.RULES,
     *saving.RULES,
     *data.RULES,
     *generation.RULES,
@@ -31,7 +50,7 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
     ("o5", model.device_is_one),
     *generation.RULES,
 )
-REMARKS: tuple[Rule, ...] = (*method.REMARKS, *saving.REMARKS)
+REMARKS: tuple[Rule, ...] = (*method.REMARKS, *preference.REMARKS, *saving.REMARKS)
 
 
 def check(config: RunConfig, job: str = "") -> list[Problem]:

@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
 
+# The stages whose rows are whole conversations, so that it can be chosen which tokens count.
+ANSWER_STAGES = ("sft", "distill")
+
+
+def _on_prompt(config: Any) -> bool:
+    # One that is on stays in sight in other stages, as a rule asks for it to be taken away.
+    return config.stage in ANSWER_STAGES or bool(config.train_on_prompt)
+
+
+def _on_last(config: Any) -> bool:
+    return config.stage in ANSWER_STAGES or bool(config.mask_history)
+
+
 def _packs(config: Any) -> bool:
     return config.stage == "pt" or bool(config.packing)
 
@@ -121,6 +134,7 @@ class DataGroup:
         help="Takes the loss on the prompt's tokens too, not on answers alone.",
         usual="off",
         goes_with=("mask_history",),
+        applies=_on_prompt,
     )
     mask_history: bool = setting(
         False,
@@ -130,6 +144,7 @@ class DataGroup:
         help="Takes the loss on the last answer of a conversation only.",
         usual="off",
         goes_with=("train_on_prompt",),
+        applies=_on_last,
     )
     dataset_dir: str | None = setting(
         None,
@@ -214,9 +229,47 @@ def one_mask(config: RunConfig) -> Problem | None:
     return None
 
 
+def masks_are_of_answers(config: RunConfig) -> Problem | None:
+    """Rule 18, the half about tokens: elsewhere the stage itself says which tokens count.
+
+    Distillation learns on the answers of conversations too, so that it works there.
+    """
+    if not config.do_train or config.stage in ANSWER_STAGES:
+        return None
+    for name in ("train_on_prompt", "mask_history"):
+        if getattr(config, name):
+            return Problem(
+                f"{name} chooses which tokens of a conversation count, but stage {config.stage} "
+                "has its own way.",
+                hint="Switch it off, or set stage: sft.",
+                setting=name,
+            )
+    return None
+
+
+def only_texts_are_packed(config: RunConfig) -> Problem | None:
+    """Packing joins raw texts; conversations joined without care would read each other."""
+    if not config.do_train or not config.packing or config.stage == "pt":
+        return None
+    meanwhile = "train_sampling_strategy: group_by_length wastes little on padding."
+    if config.stage == "sft":
+        return Problem(
+            "packing joins texts in stage pt; for the conversations of sft it isn't here yet.",
+            hint=f"Leave packing out; {meanwhile}",
+            setting="packing",
+        )
+    return Problem(
+        f"packing joins texts in stage pt, but the stage is {config.stage}.",
+        hint="Leave packing out.",
+        setting="packing",
+    )
+
+
 RULES = (
     ("4", validation_needs_rows),
     ("5", one_validation_source),
     ("o3", validation_count_is_whole),
     ("8", one_mask),
+    ("18", masks_are_of_answers),
+    ("o27", only_texts_are_packed),
 )

@@ -18,11 +18,11 @@ class Setting:
     `section` is the form section. `level` basic stands in the short form, all in the long one,
     hidden only in files and on the command line. `help` is one sentence; `higher` and `lower` say
     what a higher and a lower value do; `usual` gives usual values, `usual_for` those of one
-    method (lora, freeze, full) where they differ, `goes_with` names the settings it belongs to
-    (flat keys). `applies` tells, for a RunConfig, whether the setting means anything. `needs`
-    names an optional package. `own` marks finetui's own additions to the published convention.
-    `secret` values are read and used and never written. `ge`, `gt`, `le` and `lt` bound a number:
-    at least, above, at most, below.
+    stage or method (dpo, lora, …) where they differ, the stage's first; `goes_with` names the
+    settings it belongs to (flat keys). `applies` tells, for a RunConfig, whether the setting means
+    anything. `needs` names an optional package. `own` marks finetui's own additions to the
+    published convention. `secret` values are read and used and never written. `ge`, `gt`, `le` and
+    `lt` bound a number: at least, above, at most, below.
     """
 
     label: str

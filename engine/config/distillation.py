@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
 
 
 def _distils(config: Any) -> bool:
@@ -68,3 +72,17 @@ class DistillationGroup:
         applies=_distils,
         gt=0,
     )
+
+
+def student_has_a_teacher(config: RunConfig) -> Problem | None:
+    """Without a teacher there is nothing to learn."""
+    if config.do_train and _distils(config) and not (config.teacher_model or "").strip():
+        return Problem(
+            "distill learns from a teacher, but none is given.",
+            hint="Name a larger model of the same family in teacher_model.",
+            setting="teacher_model",
+        )
+    return None
+
+
+RULES = (("o23", student_has_a_teacher),)

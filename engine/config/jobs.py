@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.config.data import ANSWER_STAGES
 from engine.config.declare import group, setting
 from engine.problem import Problem
 
@@ -91,6 +92,19 @@ def prediction_generates(config: RunConfig) -> Problem | None:
     return None
 
 
+def answers_belong_to_conversations(config: RunConfig) -> Problem | None:
+    """Rule 18, the half about prediction: while training, only sft and distill have rows with an
+    answer to compare with. On its own, prediction works with what any stage has trained."""
+    if config.do_train and config.predict_with_generate and config.stage not in ANSWER_STAGES:
+        return Problem(
+            f"predict_with_generate compares with the answers of a conversation set, which stage "
+            f"{config.stage} is not trained on.",
+            hint="Predict after the training, with do_train: false and an eval_dataset.",
+            setting="predict_with_generate",
+        )
+    return None
+
+
 def one_kind_of_score(config: RunConfig) -> Problem | None:
     """Rule 24, the part that is here: token accuracy or generated answers."""
     if config.predict_with_generate and config.compute_accuracy:
@@ -107,5 +121,6 @@ RULES = (
     ("23", training_needs_a_set),
     ("23", measuring_needs_rows),
     ("19", prediction_generates),
+    ("18", answers_belong_to_conversations),
     ("24", one_kind_of_score),
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config.declare import group, setting
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
 
 
 def _sft(config: Any) -> bool:
@@ -89,3 +93,39 @@ class LossGroup:
         applies=_eaft_on,
         ge=0,
     )
+
+
+def _losses(config: RunConfig) -> list[str]:
+    return [
+        name for name in ("use_dft_loss", "use_asft_loss", "use_eaft_loss") if getattr(config, name)
+    ]
+
+
+def one_loss(config: RunConfig) -> Problem | None:
+    """Each of them takes the place of the plain loss."""
+    on = _losses(config)
+    if len(on) > 1:
+        return Problem(
+            f"{' and '.join(on)} each take the place of the plain loss: a run has one of them.",
+            hint="Switch all but one off; asft holds dft within it.",
+            setting=on[1],
+        )
+    return None
+
+
+def loss_is_of_sft(config: RunConfig) -> Problem | None:
+    """The other stages have losses of their own."""
+    on = _losses(config)
+    if config.do_train and on and config.stage != "sft":
+        return Problem(
+            f"{on[0]} is a loss of stage sft, but the stage is {config.stage}.",
+            hint="Switch it off, or set stage: sft.",
+            setting=on[0],
+        )
+    return None
+
+
+RULES = (
+    ("o24", one_loss),
+    ("o25", loss_is_of_sft),
+)

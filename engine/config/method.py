@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
 # The stages that learn from answers they write themselves.
-WRITING_STAGES = frozenset({"ppo", "grpo", "rloo"})
+WRITING_STAGES = ("ppo", "grpo", "rloo")
 
 
 def _lora(config: Any) -> bool:

@@ -40,6 +40,10 @@ def _has_epsilon(config: Any) -> bool:
     return "adam" in config.optim or "ademamix" in config.optim
 
 
+def _whole_rows(config: Any) -> bool:
+    return config.stage in ("pt", "sft") or config.label_smoothing_factor > 0
+
+
 @group
 class OptimiserGroup:
     """Optimiser, decay, clipping, noise."""
@@ -100,6 +104,7 @@ class OptimiserGroup:
         higher="less sure of itself; the loss can't reach 0",
         lower="learns the rows as they are",
         usual="0",
+        applies=_whole_rows,
         ge=0,
         lt=1,
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
 
 # These losses judge the answers by the trained model alone.
 WITHOUT_REFERENCE = frozenset({"orpo", "simpo"})
@@ -188,3 +192,57 @@ class PreferenceGroup:
         goes_with=("ref_model",),
         applies=_names_reference,
     )
+
+
+def smoothing_has_its_loss(config: RunConfig) -> Problem | None:
+    """Rule 11: only two of the losses know wrong pairs."""
+    if _dpo(config) and config.dpo_label_smoothing > 0 and config.pref_loss not in SMOOTHED:
+        return Problem(
+            f"dpo_label_smoothing acts in the losses sigmoid and robust, but pref_loss is "
+            f"{config.pref_loss}.",
+            hint="Set dpo_label_smoothing: 0, or pref_loss: robust.",
+            setting="dpo_label_smoothing",
+        )
+    return None
+
+
+def robust_knows_a_share(config: RunConfig) -> Problem | None:
+    """Robust DPO with no wrong pairs would be plain DPO under another name."""
+    if _dpo(config) and config.pref_loss == "robust" and config.dpo_label_smoothing == 0:
+        return Problem(
+            "pref_loss robust corrects for pairs that are marked wrongly, but "
+            "dpo_label_smoothing, their share, is 0.",
+            hint="Set dpo_label_smoothing: 0.1, or pref_loss: sigmoid.",
+            setting="dpo_label_smoothing",
+        )
+    return None
+
+
+RULES = (
+    ("11", smoothing_has_its_loss),
+    ("o14", robust_knows_a_share),
+)
+
+
+def reference_is_used(config: RunConfig) -> Problem | None:
+    """orpo and simpo compare with no reference, so what belongs to one does nothing."""
+    if not _dpo(config) or config.pref_loss not in WITHOUT_REFERENCE:
+        return None
+    given = {
+        "ref_model": config.ref_model,
+        "ref_model_adapters": config.ref_model_adapters,
+        "pref_bco_weight": config.pref_bco_weight,
+        "ld_alpha": config.ld_alpha,
+    }
+    idle = [name for name, value in given.items() if value not in (None, "", 0)]
+    if idle:
+        return Problem(
+            f"{', '.join(idle)} changes nothing with pref_loss {config.pref_loss}, which needs no "
+            "reference model.",
+            hint="Leave it out, or choose pref_loss: sigmoid.",
+            setting=idle[0],
+        )
+    return None
+
+
+REMARKS = (reference_is_used,)

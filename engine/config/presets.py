@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.config.catalogue import settings
 from engine.config.run_config import RunConfig
+from engine.config.stages import stage_dataset, stage_values
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,6 @@ class Preset:
 # What the form calls the default: better starting points than those of published files.
 FORM_BASE: dict[str, Any] = {
     "model_name_or_path": "demo",
-    "dataset": "identity",
     "do_train": True,
     "learning_rate": 1e-4,
     "lr_scheduler_type": "cosine",
@@ -113,9 +113,11 @@ presets: dict[str, Preset] = {
 
 
 @cache
-def form_base() -> RunConfig:
-    """The form before any preset: what its `●` compares with and "back to default" sets."""
-    return RunConfig(**FORM_BASE)
+def form_base(stage: str = "sft", method: str = "lora") -> RunConfig:
+    """The form of a stage before any preset: what its `●` compares with and "back to default"
+    sets. `method` chooses among the stage's learning rates; the base's own method stays lora."""
+    values = {**FORM_BASE, "stage": stage, "dataset": stage_dataset(stage)}
+    return RunConfig(**{**values, **stage_values(stage, method)})
 
 
 def defaults_for_form() -> RunConfig:
@@ -123,16 +125,50 @@ def defaults_for_form() -> RunConfig:
     return apply_preset(form_base(), "quick try")
 
 
+def apply_stage(config: RunConfig, stage: str) -> RunConfig:
+    """The run in another stage, with that stage's first values where nobody chose others.
+
+    A value was not chosen while it stands at the base of the run's present stage, or at what the
+    preset named in `preset` set it to. Everything else stays, the datasets too unless they are the
+    present stage's bundled set. Going back to the first stage gives the same run again.
+    """
+    method = config.finetuning_type
+    now, then = form_base(config.stage, method), form_base(stage, method)
+    given: dict[str, Any] = {}
+    gives: dict[str, Any] = {}
+    if config.preset in presets:
+        given = _preset_values(config.preset, config.stage, method)
+        gives = _preset_values(config.preset, stage, method)
+    moved: dict[str, Any] = {}
+    for name in settings():
+        value = getattr(config, name)
+        if name in given and value == given[name]:
+            moved[name] = gives[name]
+        elif value == getattr(now, name):
+            moved[name] = getattr(then, name)
+    return replace(config, **moved)
+
+
+def _preset_values(name: str, stage: str, method: str) -> dict[str, Any]:
+    """A preset's values in a stage, whose own first values win: the presets' learning rates are
+    those of supervised fine-tuning."""
+    values = presets[name].values
+    own = stage_values(stage, values.get("finetuning_type", method))
+    return {key: own.get(key, value) for key, value in values.items()}
+
+
 def apply_preset(config: RunConfig, name: str) -> RunConfig:
     """The run with the preset's values; everything else stays."""
-    return replace(config, **presets[name].values, preset=name)
+    values = _preset_values(name, config.stage, config.finetuning_type)
+    return replace(config, **values, preset=name)
 
 
 def preset_changes(config: RunConfig, name: str) -> list[tuple[str, Any, Any]]:
     """What choosing the preset would change: (setting, value now, value then)."""
+    values = _preset_values(name, config.stage, config.finetuning_type)
     return [
         (key, getattr(config, key), value)
-        for key, value in presets[name].values.items()
+        for key, value in values.items()
         if getattr(config, key) != value
     ]
 
@@ -143,11 +179,11 @@ def preset_of(config: RunConfig) -> str:
 
 
 def changed(config: RunConfig) -> list[str]:
-    """The settings that differ from the form's defaults, in the form's order.
+    """The settings that differ from the form's defaults for this stage, in the form's order.
 
     The model and the sets are chosen in panels of their own and don't count.
     """
-    base = form_base()
+    base = form_base(config.stage, config.finetuning_type)
     return [
         name
         for name, info in settings().items()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from engine.config.declare import group, setting
+from engine.config.method import WRITING_STAGES
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
 
 
 def _ppo(config: Any) -> bool:
@@ -103,7 +109,8 @@ class ReinforcementGroup:
         usual="4 … 16",
         goes_with=("gradient_accumulation_steps", "per_device_train_batch_size"),
         applies=_grouped,
-        ge=1,
+        # One answer alone has nothing to be compared with.
+        ge=2,
     )
     kl_beta: float | None = setting(
         None,
@@ -120,3 +127,51 @@ class ReinforcementGroup:
         applies=_grouped,
         ge=0,
     )
+
+
+def batch_holds_whole_groups(config: RunConfig) -> Problem | None:
+    """The trainer refuses an update that would tear a prompt's answers apart (TRL 1.16)."""
+    if not config.do_train or not _grouped(config):
+        return None
+    group_size, batch = config.num_generations, config.effective_batch
+    if batch % group_size == 0:
+        return None
+    step = group_size // math.gcd(config.per_device_train_batch_size, group_size)
+    accumulation = math.ceil(config.gradient_accumulation_steps / step) * step
+    return Problem(
+        f"The effective batch of {batch} answers can't be shared out among groups of "
+        f"{group_size} (num_generations).",
+        hint=f"Set gradient_accumulation_steps: {accumulation}, for an effective batch of "
+        f"{accumulation * config.per_device_train_batch_size}.",
+        setting="num_generations",
+    )
+
+
+def answers_are_sampled(config: RunConfig) -> Problem | None:
+    """These stages always sample, whatever do_sample says: the likeliest answer, written again
+    and again, has nothing to be compared with."""
+    if config.do_train and config.stage in WRITING_STAGES and config.temperature == 0:
+        return Problem(
+            f"{config.stage} learns from sampled answers, and temperature 0 can't be sampled with.",
+            hint="Set temperature: 1.",
+            setting="temperature",
+        )
+    return None
+
+
+def answers_have_an_end(config: RunConfig) -> Problem | None:
+    """A batch of answers is written up to one length."""
+    if config.do_train and config.stage in WRITING_STAGES and config.max_new_tokens == 0:
+        return Problem(
+            f"{config.stage} needs to know how long an answer may get, but max_new_tokens is 0.",
+            hint="Set max_new_tokens: 128.",
+            setting="max_new_tokens",
+        )
+    return None
+
+
+RULES = (
+    ("o20", batch_holds_whole_groups),
+    ("o21", answers_are_sampled),
+    ("o22", answers_have_an_end),
+)

@@ -31,6 +31,17 @@ def _wants_best(config: Any) -> bool:
     return bool(config.load_best_model_at_end or config.save_strategy == "best")
 
 
+# The stages that predict each next token of given texts.
+TOKEN_STAGES = ("pt", "sft")
+
+
+def _counts_tokens(config: Any) -> bool:
+    # One that is on stays in sight in other stages, as a rule asks for it to be taken away.
+    if config.stage not in TOKEN_STAGES:
+        return bool(config.compute_accuracy)
+    return _evaluates(config)
+
+
 @group
 class SavingGroup:
     """Logging, checkpoints, evaluation during the run, the run's folder."""
@@ -207,7 +218,7 @@ class SavingGroup:
         section="Evaluation",
         help="Measures also the share of answer tokens that the model would have picked first.",
         usual="off",
-        applies=_evaluates,
+        applies=_counts_tokens,
     )
     load_best_model_at_end: bool = setting(
         False,
@@ -324,11 +335,24 @@ def early_stop_needs_best(config: RunConfig) -> Problem | None:
     return None
 
 
+def accuracy_is_of_tokens(config: RunConfig) -> Problem | None:
+    """The other stages measure what is theirs: the preference stages the share of pairs."""
+    if config.do_train and config.compute_accuracy and config.stage not in TOKEN_STAGES:
+        return Problem(
+            f"compute_accuracy measures the tokens of given answers, but stage {config.stage} "
+            "has measures of its own.",
+            hint="Switch it off.",
+            setting="compute_accuracy",
+        )
+    return None
+
+
 RULES = (
     ("o9", intervals_are_whole),
     ("o10", evaluation_needs_rows),
     ("o11", best_model_can_be_found),
     ("o12", early_stop_needs_best),
+    ("o26", accuracy_is_of_tokens),
 )
 
 

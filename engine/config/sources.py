@@ -114,21 +114,24 @@ def _twice(key: str, lines: Sequence[int], source: str) -> Problem:
     return Problem(f"{key} stands twice{said}.", where=where, hint="Keep one of them.", setting=key)
 
 
+# Numbers that YAML 1.1 takes for text, as they have no point: 1e-4.
+EXPONENT = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+NUMBER_STARTS = tuple("-+.0123456789")
+
+
 def _loader(text: str) -> Any:
     """A safe YAML loader that reads 1e-4 as a number and leaves dates as text."""
     import yaml
 
     float_tag = "tag:yaml.org,2002:float"
-    exponent = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-    starts = tuple("-+.0123456789")
     known: dict[str, list[tuple[str, Any]]] = yaml.SafeLoader.yaml_implicit_resolvers
     loader = yaml.SafeLoader(text)
     loader.yaml_implicit_resolvers = {
         letter: [
             *(rule for rule in known.get(letter, []) if not rule[0].endswith(":timestamp")),
-            *([(float_tag, exponent)] if letter in starts else []),
+            *([(float_tag, EXPONENT)] if letter in NUMBER_STARTS else []),
         ]
-        for letter in {*known, *starts}
+        for letter in {*known, *NUMBER_STARTS}
         if isinstance(letter, str)
     }
     return loader

@@ -47,6 +47,7 @@ class TrainingGroup:
         higher="learns the rows more firmly; past a point by heart, and forgets the rest",
         lower="a shorter run; may not finish learning",
         usual="3 … 10 for a small set, 1 … 3 for a large one",
+        usual_for=dict.fromkeys(("rm", "dpo", "kto", "ppo", "grpo", "rloo"), "1 … 3"),
         goes_with=("learning_rate", "val_size"),
         gt=0,
     )
@@ -63,6 +64,11 @@ class TrainingGroup:
             "lora": "1e-4 … 5e-4",
             "full": "1e-5 … 5e-5",
             "freeze": "1e-5 … 1e-4",
+            "rm": "5e-5 … 2e-4 with LoRA, a tenth of it without",
+            **dict.fromkeys(
+                ("ppo", "dpo", "kto", "grpo", "rloo"),
+                "5e-6 … 5e-5 with LoRA, a tenth of it without",
+            ),
         },
         goes_with=("lr_scheduler_type", "warmup_ratio"),
         gt=0,

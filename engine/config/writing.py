@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 from engine.config.catalogue import settings
@@ -47,4 +48,22 @@ def write_yaml(config: RunConfig) -> str:
         for key, value in flat.items()
         if key != "preset" and (key in always or key not in defaults or value != defaults[key])
     }
-    return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, default_flow_style=False))
+    return str(
+        yaml.dump(
+            kept, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=False
+        )
+    )
+
+
+@cache
+def _dumper() -> Any:
+    """A safe YAML writer that puts a text in quotes where our reader would see a number."""
+    import yaml
+
+    from engine.config.sources import EXPONENT, NUMBER_STARTS
+
+    class Dumper(yaml.SafeDumper):
+        """Kept apart, so that PyYAML's own stays as it is."""
+
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list(NUMBER_STARTS))
+    return Dumper

@@ -114,3 +114,8 @@ def test_warm_up_survives() -> None:
     ):
         config = read_flat(flat).config
         assert read_text(write_yaml(config)).config == config
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text() -> None:
+    config = RunConfig(lr_scheduler_kwargs={"0E0": 0, "kind": "1e5"}, identity_name="1e-4")
+    assert read_text(write_yaml(config)).config == config

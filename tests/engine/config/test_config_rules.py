@@ -10,6 +10,11 @@ from engine.config import EXPORT_RULES, RULES, check, defaults_for_form, read_fl
 
 GOOD: dict[str, Any] = {"model_name_or_path": "demo", "dataset": "identity", "do_train": True}
 MEASURED: dict[str, Any] = {"val_size": 0.1, "eval_strategy": "steps", "eval_steps": 10}
+PPO: dict[str, Any] = {"stage": "ppo", "reward_model": "saves/rm"}
+GRPO: dict[str, Any] = {"stage": "grpo", "reward_funcs": "contains"}
+GENERATE = "predict_with_generate"
+SMOOTHING = "dpo_label_smoothing"
+ACCUMULATION = "gradient_accumulation_steps"
 
 # rule → (what breaks it on top of GOOD, the setting it marks).
 BREAKS: list[tuple[str, dict[str, Any], str]] = [
@@ -57,6 +62,43 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
     ("o11", {**MEASURED, "load_best_model_at_end": True, "save_steps": 25}, "save_steps"),
     ("o12", {**MEASURED, "early_stopping_steps": 3}, "early_stopping_steps"),
     ("o13", {"temperature": 0}, "temperature"),
+    ("10", {"stage": "ppo"}, "reward_model"),
+    ("10", {"stage": "ppo", "reward_model": " "}, "reward_model"),
+    ("10", {**PPO, "finetuning_type": "full"}, "reward_model_type"),
+    ("10", {**GRPO, "reward_model": "saves/rm", "finetuning_type": "full"}, "reward_model_type"),
+    ("11", {"stage": "dpo", "pref_loss": "hinge", "dpo_label_smoothing": 0.1}, SMOOTHING),
+    ("18", {"stage": "dpo", "train_on_prompt": True}, "train_on_prompt"),
+    ("18", {"stage": "pt", "mask_history": True}, "mask_history"),
+    (
+        "18",
+        {"stage": "kto", "predict_with_generate": True, "val_size": 0.1},
+        "predict_with_generate",
+    ),
+    ("o14", {"stage": "dpo", "pref_loss": "robust"}, SMOOTHING),
+    ("o15", {"stage": "grpo"}, "reward_funcs"),
+    ("o15", {"stage": "rloo", "reward_funcs": " , "}, "reward_funcs"),
+    ("o16", {**PPO, "reward_model_type": "api"}, "reward_model"),
+    ("o16", {"stage": "ppo", "reward_model": "http://127.0.0.1:8000/score"}, "reward_model_type"),
+    ("o17", {**GRPO, "reward_funcs": "contains,exactmatch"}, "reward_funcs"),
+    ("o17", {**GRPO, "reward_funcs": "mine.py:two words"}, "reward_funcs"),
+    ("o17", {**GRPO, "reward_funcs": ".py"}, "reward_funcs"),
+    ("o18", {**GRPO, "reward_weights": "1,1"}, "reward_weights"),
+    ("o18", {**GRPO, "reward_weights": "half"}, "reward_weights"),
+    ("o18", {**GRPO, "reward_weights": "nan"}, "reward_weights"),
+    ("o18", {**GRPO, "reward_weights": "1,"}, "reward_weights"),
+    ("o19", {**GRPO, "reward_funcs": "regex"}, "reward_pattern"),
+    ("o19", {**GRPO, "reward_funcs": "regex", "reward_pattern": "(1"}, "reward_pattern"),
+    ("o20", {**GRPO, "per_device_train_batch_size": 2}, "num_generations"),
+    ("o20", {**GRPO, "stage": "rloo", "num_generations": 3}, "num_generations"),
+    ("o21", {**GRPO, "temperature": 0, "do_sample": False}, "temperature"),
+    ("o22", {**PPO, "max_new_tokens": 0}, "max_new_tokens"),
+    ("o23", {"stage": "distill"}, "teacher_model"),
+    ("o24", {"use_dft_loss": True, "use_eaft_loss": True}, "use_eaft_loss"),
+    ("o24", {"use_dft_loss": True, "use_asft_loss": True}, "use_asft_loss"),
+    ("o25", {"stage": "pt", "use_asft_loss": True}, "use_asft_loss"),
+    ("o26", {"stage": "dpo", "compute_accuracy": True}, "compute_accuracy"),
+    ("o27", {"packing": True}, "packing"),
+    ("o27", {"stage": "dpo", "packing": True}, "packing"),
 ]
 ALLOWED: list[dict[str, Any]] = [
     {},
@@ -71,6 +113,27 @@ ALLOWED: list[dict[str, Any]] = [
     {"device": "cuda:1"},
     {"pure_bf16": True, "bf16": True},
     {"finetuning_type": "freeze", "freeze_trainable_layers": -2},
+    {"stage": "pt", "packing": True},
+    {"stage": "pt", "packing": False, "compute_accuracy": True},
+    {"stage": "dpo", "pref_loss": "robust", "dpo_label_smoothing": 0.1},
+    {"stage": "dpo", "dpo_label_smoothing": 0.1},
+    {"stage": "distill", "teacher_model": "demo", "train_on_prompt": True},
+    {"use_asft_loss": True},
+    PPO,
+    {**PPO, "reward_model_type": "full", "finetuning_type": "full"},
+    {**PPO, "reward_model_type": "api", "reward_model": "https://example.org/score?key=1"},
+    # The kind of a reward model that nobody named is of no concern.
+    {"stage": "ppo", "reward_funcs": "json_valid", "finetuning_type": "full"},
+    {
+        **GRPO,
+        "reward_funcs": "contains, ./my rules.py:score,C:\\rules.py",
+        "reward_weights": "1, 0,-2",
+    },
+    {**GRPO, "reward_funcs": "regex", "reward_pattern": r"Answer: \d+"},
+    {**GRPO, "num_generations": 2, "per_device_train_batch_size": 1, **{ACCUMULATION: 4}},
+    # What a training needs is of no concern to other jobs.
+    {"stage": "ppo", "do_train": False},
+    {"stage": "distill", "do_train": False, "packing": True, "use_dft_loss": True},
 ]
 
 
@@ -128,3 +191,27 @@ def test_remarks() -> None:
     unused = read_flat({**GOOD, "val_size": 0.1})
     assert any("nothing measures" in note for note in unused.notes)
     assert check(weak.config) == check(unused.config) == []
+    idle = read_flat({**GOOD, "stage": "dpo", "pref_loss": "simpo", "ref_model": "demo"})
+    assert any("ref_model changes nothing with pref_loss simpo" in note for note in idle.notes)
+    assert check(idle.config) == []
+    used = read_flat({**GOOD, "stage": "dpo", "ref_model": "demo"})
+    assert used.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("micro", "accumulation", "answers", "suggested"),
+    [(2, 1, 8, 4), (4, 3, 8, 4), (3, 2, 4, 4), (1, 9, 8, 16), (8, 1, 16, 2)],
+)
+def test_a_torn_group_names_the_next_batch_that_holds_it(
+    micro: int, accumulation: int, answers: int, suggested: int
+) -> None:
+    values = {
+        **GOOD,
+        **GRPO,
+        "per_device_train_batch_size": micro,
+        ACCUMULATION: accumulation,
+        "num_generations": answers,
+    }
+    (problem,) = check(read_flat(values).config)
+    assert f"{ACCUMULATION}: {suggested}," in problem.hint
+    assert check(read_flat({**values, ACCUMULATION: suggested}).config) == []
