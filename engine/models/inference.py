@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.models.card import stored_dtype
 from engine.models.device import choose_device
@@ -14,6 +14,8 @@ from engine.models.folder import adapter_base, check_adapter, read_json
 from engine.models.load import adapter_folders, attach_adapters, load_model
 from engine.models.locate import resolve
 from engine.models.precision import Precision, choose_precision
+from engine.models.score_head import holds_head, refuse_reward_model
+from engine.problem import BadInput, Problem
 from engine.runs.checkpoints import newest_complete
 from engine.runs.session import JobSession
 
@@ -69,15 +71,19 @@ def find_sources(config: RunConfig, session: JobSession) -> Sources:
     return Sources(found.name, found.path, tuple(given))
 
 
-def load_for_inference(config: RunConfig, session: JobSession) -> Loaded:
+def load_for_inference(
+    config: RunConfig, session: JobSession, head: Literal["language", "score"] = "language"
+) -> Loaded:
     """Load what `config` names, in the precision of `infer_dtype`, saying so on the way.
 
-    Imports torch, transformers and, for an adapter, peft. Raises BadInput for what can't be
-    loaded, Stopped once asked to stop.
+    With `head` "score" it is a reward model. Imports torch, transformers and, for an adapter, peft.
+    Raises BadInput for what can't be loaded, and for a model with the other head; Stopped once
+    asked to stop.
     """
     from engine.datasets import Encoder
 
     sources = find_sources(config, session)
+    _check_head(sources, head)
     label = f"loading {sources.name}"
     session.progress(label, 0, 3, "parts")
     device = choose_device(config)
@@ -90,7 +96,7 @@ def load_for_inference(config: RunConfig, session: JobSession) -> Loaded:
         session.say(note, "note")
     session.progress(label, 1, 3, "parts")
     session.control.check()
-    model: Any = load_model(sources.folder, config, precision, device, for_training=False)
+    model: Any = load_model(sources.folder, config, precision, device, False, head)
     session.progress(label, 2, 3, "parts")
     session.control.check()
     if sources.adapters:
@@ -106,6 +112,23 @@ def load_for_inference(config: RunConfig, session: JobSession) -> Loaded:
         end_ids(encoder.eos_ids, model),
         getattr(model.config.get_text_config(), "max_position_embeddings", None),
     )
+
+
+def _check_head(sources: Sources, head: str) -> None:
+    """Said before any weight is read: what scores can't write, and what writes can't score."""
+    folders = (sources.folder, *sources.adapters)
+    if head == "language":
+        for folder in folders:
+            refuse_reward_model(folder)
+    elif not any(holds_head(folder) for folder in folders):
+        raise BadInput(
+            Problem(
+                f"{sources.name} is no reward model: it has no head that scores.",
+                str(folders[-1]),
+                "Name a model or adapter that was trained with stage: rm.",
+                "model_name_or_path",
+            )
+        )
 
 
 def text_folder(sources: Sources) -> Path:

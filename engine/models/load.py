@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.models.folder import check_adapter
 from engine.models.precision import Precision
+from engine.models.score_head import (
+    SCORE,
+    has_score_head,
+    put_head,
+    refuse_reward_model,
+    score_layer,
+)
+from engine.models.value_head import read_value_head
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -42,15 +50,23 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
 
 
 def load_model(
-    folder: Path, config: Any, precision: Precision, device: str, for_training: bool
+    folder: Path,
+    config: Any,
+    precision: Precision,
+    device: str,
+    for_training: bool,
+    head: Literal["language", "score"] = "language",
 ) -> PreTrainedModel:
     """The model in `precision.weights` on `device`, in eval mode, from safetensors only.
 
     Weights that are stored in the wanted type stay mapped to the file on a CPU. Which weights are
-    trained is the method's business: `requires_grad` is left as it comes. Raises `BadInput` for an
-    architecture that transformers does not know, or one whose code is not trusted.
+    trained is the method's business: `requires_grad` is left as it comes. With `head` "score" it is
+    a reward model (`engine.models.score_head`): its head is the folder's, from the weights or from
+    `value_head.safetensors`, or a new random one, and always in fp32. Raises `BadInput` for an
+    architecture that transformers does not know, one whose code is not trusted, and for a reward
+    model where a language model is asked for.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     options: dict[str, Any] = {
         "dtype": torch_dtype(precision.weights),
@@ -61,14 +77,37 @@ def load_model(
     }
     if device != "cpu":
         options["device_map"] = {"": device}
+    kind: Any = AutoModelForCausalLM
+    if head == "score":
+        kind = AutoModelForSequenceClassification
+        options["num_labels"] = 1
+    else:
+        refuse_reward_model(folder)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), **options)
+        model: Any = kind.from_pretrained(str(folder), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(_model_problem(error, folder)) from error
+    if head == "score":
+        _ready_to_score(model, folder)
     model.config.use_cache = bool(config.use_kv_cache) and not for_training
     model.eval()
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _ready_to_score(model: Any, folder: Path) -> None:
+    """The head in fp32, the folder's own where it lies beside the weights; a padding token."""
+    import torch
+
+    layer = score_layer(model)
+    layer.to(torch.float32)
+    stored = read_value_head(folder)
+    if stored is not None:
+        put_head(model, *stored)
+    text = model.config.get_text_config()
+    if text.pad_token_id is None:
+        ends = text.eos_token_id
+        text.pad_token_id = ends[0] if isinstance(ends, list) else ends
 
 
 def load_with_adapter(
@@ -93,15 +132,24 @@ def load_with_adapter(
 
 
 def attach_adapters(model: Any, folders: list[Path], precision: Precision, trainable: bool) -> Any:
-    """The adapters in `folders` put onto a loaded base; all but the last are merged into it."""
+    """The adapters in `folders` put onto a loaded base; all but the last are merged into it.
+
+    On a reward model an adapter brings its head too, in its weights or as `value_head.safetensors`;
+    without one the base's is trained on. Raises BadInput for a reward model's adapter on a model
+    that is none, and as `load_with_adapter` does.
+    """
     from peft import PeftModel
 
+    scores = has_score_head(model)
     for position, adapter in enumerate(folders):
         last = position == len(folders) - 1
+        if not scores:
+            refuse_reward_model(adapter)
         try:
             model = PeftModel.from_pretrained(
                 model,
                 str(adapter),
+                config=_scoring_config(adapter) if scores else None,
                 is_trainable=trainable and last,
                 autocast_adapter_dtype=precision.trained == "fp32" and trainable,
                 local_files_only=True,
@@ -119,11 +167,29 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
                     "adapter_name_or_path",
                 )
             ) from error
+        stored = read_value_head(adapter) if scores else None
+        if stored is not None:
+            put_head(model, *stored)
         if not last:
             model = model.merge_and_unload()
     if not trainable:
         model.eval()
     return model
+
+
+def _scoring_config(adapter: Path) -> Any:
+    """An adapter's description with the head among what it holds.
+
+    The usual tool trains reward models as language models, with the head in a file beside them.
+    """
+    from peft import PeftConfig
+
+    described: Any = PeftConfig.from_pretrained(str(adapter))
+    described.task_type = "SEQ_CLS"
+    # peft adds these two for such a task, each time anew.
+    whole = [name for name in described.modules_to_save or () if name not in ("classifier", SCORE)]
+    described.modules_to_save = whole or None
+    return described
 
 
 def adapter_folders(adapters: str | Path | list[Path]) -> list[Path]:

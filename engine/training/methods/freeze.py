@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.config import split_names
+from engine.models.score_head import has_score_head, score_layer
 from engine.models.trainable import frozen_exceptions
 from engine.problem import BadInput, Problem
 from engine.training.methods.full import cast_trained
@@ -18,7 +19,8 @@ def unfreeze_some(model: Any, config: RunConfig, precision: Precision) -> Any:
     """Train the last n blocks (first n where `freeze_trainable_layers` is negative).
 
     `freeze_trainable_modules` names modules inside those blocks, `freeze_extra_modules` modules
-    outside of all blocks. Raises BadInput for a name that the model lacks.
+    outside of all blocks. The head of a reward model is always trained. Raises BadInput for a name
+    that the model lacks.
     """
     model.requires_grad_(False)
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
@@ -35,6 +37,8 @@ def unfreeze_some(model: Any, config: RunConfig, precision: Precision) -> Any:
                 setting="freeze_trainable_layers",
             )
         )
+    if has_score_head(model):
+        score_layer(model).requires_grad_(True)
     cast_trained(model, precision)
     return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.config import split_names
+from engine.models.score_head import has_score_head
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def add_lora(model: Any, config: RunConfig, precision: Precision) -> Any:
 
 
 def lora_config(model: Any, config: RunConfig) -> Any:
-    """peft's description of the adapter: rank, alpha (2 × rank where null), dropout, targets."""
+    """peft's description of the adapter: rank, alpha (2 × rank where null), dropout, targets.
+
+    The adapter of a reward model holds its head whole.
+    """
     from peft import LoraConfig
 
     targets: str | list[str] = "all-linear"
@@ -52,8 +56,9 @@ def lora_config(model: Any, config: RunConfig) -> Any:
         targets = names
     whole = list(split_names(config.additional_target))
     _check_names(model, whole, "additional_target")
+    # peft itself adds the head to what a SEQ_CLS adapter holds.
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if has_score_head(model) else "CAUSAL_LM",
         r=config.lora_rank,
         lora_alpha=config.alpha,
         lora_dropout=config.lora_dropout,
