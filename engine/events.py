@@ -160,6 +160,30 @@ class PredictionMade(Event):
     scores: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Completion:
+    """One answer that a model sampled while it was trained by rewards.
+
+    `reward` is what it was given in all, `rewards` each reward function's share by name,
+    `advantage` how it compares with what was expected (None where the stage has no single one).
+    """
+
+    prompt: str
+    text: str
+    answer: str = ""
+    reward: float | None = None
+    rewards: dict[str, float] = field(default_factory=dict)
+    advantage: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completions(Event):
+    """Some of the answers that a step learned from."""
+
+    step: int
+    rows: tuple[Completion, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobFailed(Event):
     """The job ended because of a fault. `details` is the traceback, shown only when asked for."""
@@ -232,8 +256,10 @@ def from_json(line: str) -> Event | None:
         if name in known
     }
     try:
+        if kind is Completions:
+            values["rows"] = tuple(_completion(row) for row in values["rows"])
         return kind(**values)
-    except TypeError:
+    except (TypeError, KeyError):
         return None
 
 
@@ -248,6 +274,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def _completion(record: dict[str, Any]) -> Completion:
+    numbers = ("reward", "rewards", "advantage")
+    return Completion(**{k: _number(v) if k in numbers else v for k, v in record.items()})
 
 
 def _number(value: Any) -> Any:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from engine.datasets.example import Example, Message, RowProblem
     from engine.datasets.fill import Fill
     from engine.datasets.listing import DatasetEntry, fits, list_datasets
-    from engine.datasets.preparation import Prepared, TokenRows, prepare
+    from engine.datasets.preparation import Prepared, prepare
     from engine.datasets.registry import DatasetInfo, find_dataset, read_registry
     from engine.datasets.rows import RowIndex, open_rows
+    from engine.datasets.stage_rows import PartRows, StageRows, TokenRows
 
 _HOMES = {
     "check": ("DataCheck", "check_dataset"),
@@ -24,9 +25,10 @@ _HOMES = {
     "example": ("Example", "Message", "RowProblem"),
     "fill": ("Fill",),
     "listing": ("DatasetEntry", "fits", "list_datasets"),
-    "preparation": ("Prepared", "TokenRows", "prepare"),
+    "preparation": ("Prepared", "prepare"),
     "registry": ("DatasetInfo", "find_dataset", "read_registry"),
     "rows": ("RowIndex", "open_rows"),
+    "stage_rows": ("PartRows", "StageRows", "TokenRows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -39,9 +41,11 @@ __all__ = [
     "Example",
     "Fill",
     "Message",
+    "PartRows",
     "Prepared",
     "RowIndex",
     "RowProblem",
+    "StageRows",
     "TokenPiece",
     "TokenRows",
     "check_dataset",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +62,17 @@ class _Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """A row up to its last answer, which stands at ids[start:stop]. `header` is how many tokens
+    before it open its turn."""
+
+    ids: list[int]
+    start: int
+    stop: int
+    header: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Marked:
     ids: list[int]
     starts: list[int]
@@ -85,6 +97,8 @@ class Encoder:
         self._default_system: str | None = config.default_system
         self._train_on_prompt = bool(config.train_on_prompt)
         self._mask_history = bool(config.mask_history)
+        # Packed text is cut into rows afterwards, and nothing of it is lost.
+        self._cuts_text = not packs(config)
         self.eos_ids = self._end_ids()
 
     @property
@@ -165,17 +179,54 @@ class Encoder:
 
         Raises BadInput for a row without an answer.
         """
-        messages = self._conversation(example)
-        last = max((i for i, m in enumerate(messages) if m.role == "assistant"), default=None)
-        if last is None:
+        if all(message.role != "assistant" for message in self._conversation(example)):
             raise self._refused(example, RowFault("there is no answer"))
-        asked = replace(example, kind="conversation", messages=messages[:last])
-        turns, tools = self.chat.turns(asked.messages, self._system(asked.system), asked.tools)
-        answer, _ = self.chat.turns([messages[last]])
         try:
-            return self.chat.render(turns, tools, True), str(answer[0]["content"])
+            return self.asked(example)
         except RENDER_ERRORS as error:
             raise self._refused(example, RowFault(f"the template refuses it: {error}")) from None
+
+    def asked(self, example: Example) -> tuple[str, str]:
+        """The text that asks for the last answer, and that answer; without one, an empty text.
+
+        Raises what templates raise (RENDER_ERRORS), and RowFault for a row that asks nothing.
+        """
+        messages = self._conversation(example)
+        places = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        before = messages[: places[-1]] if places else messages
+        if not before and not example.system:
+            raise RowFault("nothing stands before its answer")
+        turns, tools = self.chat.turns(before, self._system(example.system), example.tools)
+        text = self.chat.render(turns, tools, True)
+        if not places:
+            return text, ""
+        answer, _ = self.chat.turns([messages[places[-1]]])
+        return text, str(answer[0]["content"])
+
+    def answered(self, example: Example) -> Answered:
+        """The row as tokens up to the end of its last answer, nothing cut. Raises RowFault."""
+        plan = self._plan(example)
+        if not plan.spans:
+            raise RowFault("there is no answer")
+        encoding = self.tokenizer.backend.encode(plan.text, add_special_tokens=False)
+        starts = _starts(encoding)
+        span = plan.spans[-1]
+        start = bisect.bisect_left(starts, span.start)
+        stop = bisect.bisect_left(starts, span.end)
+        opens = header_start(self.chat, plan.turns, plan.tools, span)
+        header = start - bisect.bisect_left(starts, opens)
+        return Answered(list(encoding.ids[:stop]), start, stop, header)
+
+    def whole_text(self, example: Example) -> str:
+        """The row as the template writes it. Raises RowFault."""
+        return self._plan(example).text
+
+    @cached_property
+    def opening_tokens(self) -> int:
+        """How many tokens open the turn of an answer."""
+        turns = [{"role": "user", "content": "u"}]
+        asked, plain = (self.chat.render(turns, None, opening) for opening in (True, False))
+        return len(self.tokenizer.encode(asked.removeprefix(plain)))
 
     def _plan_or_raise(self, example: Example) -> _Plan:
         try:
@@ -251,7 +302,7 @@ class Encoder:
             ids, starts = [*ids, self.tokenizer.eos_ids[0]], [*starts, len(text)]
             text += self.tokenizer.eos_token or ""
         stays = None
-        if self.cutoff is not None and len(ids) > self.cutoff:
+        if self._cuts_text and self.cutoff is not None and len(ids) > self.cutoff:
             stays = [place < self.cutoff for place in range(len(ids))]
         return _Marked(ids, starts, [True] * len(ids), stays, text)
 
@@ -275,6 +326,11 @@ class Encoder:
             if special and token != self.tokenizer.bos_id and token not in found:
                 found.append(token)
         return tuple(found)
+
+
+def packs(config: RunConfig) -> bool:
+    """Whether a run joins its texts and cuts them into rows of full length (pre-training)."""
+    return config.stage == "pt" and config.packing is not False
 
 
 def _starts(encoding: Encoding) -> list[int]:

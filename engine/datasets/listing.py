@@ -48,16 +48,27 @@ _TEXTS = "its rows are plain text without answers, for the stage pt"
 _TALKS = "its rows are conversations"
 
 
+_TALK = ("conversation", "tools")
+_WANTED: dict[str, tuple[str, ...]] = {
+    "pt": ("text", *_TALK),
+    "rm": ("preference",),
+    "dpo": ("preference",),
+    "kto": ("feedback",),
+    "ppo": (*_TALK, "preference"),
+    "grpo": (*_TALK, "preference"),
+    "rloo": (*_TALK, "preference"),
+}
+
+
 def fits(entry: DatasetEntry | DatasetInfo, stage: str) -> str | None:
-    """None when `stage` (pt, sft, rm, ppo, dpo, kto) trains on such rows, else the reason."""
+    """None when `stage` trains on such rows, else the reason."""
     info = entry.info if isinstance(entry, DatasetEntry) else entry
     if info is None:
         return "its registry entry can't be used"
     if info.has_media:
         return "it holds pictures, video or sound, which are not here yet"
     reasons = {"preference": _PAIRS, "feedback": _LABELS, "text": _TEXTS}
-    wanted = {"pt": ("text",), "rm": ("preference",), "dpo": ("preference",), "kto": ("feedback",)}
-    if info.shape in wanted.get(stage, ("conversation", "tools")):
+    if info.shape in _WANTED.get(stage, _TALK):
         return None
     return reasons.get(info.shape, _TALKS)
 

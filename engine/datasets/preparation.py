@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.datasets.encode import IGNORED, Encoded, Encoder
+from engine.datasets.encode import Encoded, Encoder, packs
+from engine.datasets.encode_parts import as_text, encode_parts
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import Fill, has_placeholders
 from engine.datasets.listing import fits
 from engine.datasets.registry import DatasetInfo, find_dataset
 from engine.datasets.rows import RowIndex, open_rows
+from engine.datasets.stage_rows import EncodedParts, PartRows, RowForm, TokenRows, form_of, new_rows
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -25,58 +26,6 @@ BLOCK = 256
 ProgressCall = Callable[[str, float, float, str], None]
 
 
-class TokenRows:
-    """Rows of tokens in flat arrays, 5 bytes a token; indexing gives what a trainer takes.
-
-    `rows[i]` is `{"input_ids": [...], "labels": [...]}`, labels -100 where nothing is learnt.
-    """
-
-    def __init__(self) -> None:
-        self._ids = array("i")
-        self._trained = bytearray()
-        self._ends = array("Q")
-        self.trained_tokens = 0
-        self.cut_rows = 0
-        self.cut_tokens = 0
-
-    def append(self, row: Encoded) -> None:
-        self._ids.extend(row.ids)
-        self._trained.extend(row.trained)
-        self._ends.append(len(self._ids))
-        self.trained_tokens += sum(row.trained)
-        self.cut_rows += row.cut > 0
-        self.cut_tokens += row.cut
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        start, end = self._ends[index - 1] if index else 0, self._ends[index]
-        ids = self._ids[start:end].tolist()
-        pairs = zip(ids, self._trained[start:end], strict=True)
-        return {"input_ids": ids, "labels": [i if mark else IGNORED for i, mark in pairs]}
-
-    def __iter__(self) -> Iterator[dict[str, list[int]]]:
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all rows, after the cutoff."""
-        return len(self._ids)
-
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        return [end - (self._ends[i - 1] if i else 0) for i, end in enumerate(self._ends)]
-
-    def columns(self) -> dict[str, list[list[int]]]:
-        """Everything as plain lists, for `datasets.Dataset.from_dict`."""
-        rows = list(self)
-        return {key: [row[key] for row in rows] for key in ("input_ids", "labels")}
-
-
 @dataclass(frozen=True)
 class Prepared:
     """What a run trains and validates on.
@@ -85,8 +34,8 @@ class Prepared:
     `notes` sentences for the log.
     """
 
-    train: TokenRows
-    eval: TokenRows
+    train: TokenRows | PartRows
+    eval: TokenRows | PartRows
     counts: Mapping[str, int]
     eval_counts: Mapping[str, int]
     dropped: tuple[RowProblem, ...]
@@ -157,9 +106,11 @@ def prepare(
     encoder: Encoder,
     progress: ProgressCall | None = None,
     check_stop: Callable[[], None] | None = None,
+    form: RowForm | None = None,
 ) -> Prepared:
     """Read, split and encode the run's sets: `dataset`, `eval_dataset`, `val_size`, `max_samples`.
 
+    `form` is the form of the rows; None takes that of the run's stage.
     `progress(activity, done, total, unit)` is told between blocks of rows, `check_stop()` asked.
     Bad rows are dropped and counted. Raises BadInput where nothing usable is left.
     """
@@ -176,9 +127,14 @@ def prepare(
         evaluated = [examples[i] for i in out]
         examples = [examples[i] for i in kept]
     total = len(examples) + len(evaluated)
-    train, counts = _encode(examples, encoder, dropped, progress, check_stop, 0, total)
+    if form is None:
+        form = form_of(config.stage, config.distill_on == "samples")
+    encode = _encoding(encoder, form, config.stage)
+    train, counts = _encode(
+        examples, new_rows(form), encode, dropped, progress, check_stop, 0, total
+    )
     held, eval_counts = _encode(
-        evaluated, encoder, dropped, progress, check_stop, len(examples), total
+        evaluated, new_rows(form), encode, dropped, progress, check_stop, len(examples), total
     )
     if names and not len(train):
         raise _nothing(names, dropped)
@@ -186,6 +142,13 @@ def prepare(
         raise _nothing(set_names(config.eval_dataset), dropped)
     notes = [*encoder.notes, *chosen.notes, *held_out.notes]
     notes += _dropped_notes(dropped) + _cut_notes(train, encoder)
+    if form == "tokens" and packs(config):
+        from engine.datasets.packing import pack
+
+        assert isinstance(train, TokenRows) and isinstance(held, TokenRows)
+        rows = len(train)
+        train, held = pack(train, encoder.cutoff), pack(held, encoder.cutoff)
+        notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
     return Prepared(train, held, counts, eval_counts, tuple(dropped), tuple(notes))
 
 
@@ -248,16 +211,28 @@ def _read(
         into.notes.append(f"{rows.name}: {unfilled:,} rows hold {PLACEHOLDERS}; {hint}")
 
 
+Encode = Callable[[Sequence[Example]], Sequence[Encoded | EncodedParts | RowProblem]]
+
+
+def _encoding(encoder: Encoder, form: RowForm, stage: str) -> Encode:
+    """How a block of rows becomes tokens of a form."""
+    if form != "tokens":
+        return lambda block: encode_parts(encoder, block, form)
+    if stage == "pt":
+        return lambda block: encoder.encode_batch([as_text(encoder, row) for row in block])
+    return encoder.encode_batch
+
+
 def _encode(
     examples: Sequence[tuple[str, Example]],
-    encoder: Encoder,
+    rows: TokenRows | PartRows,
+    encode: Encode,
     dropped: list[RowProblem],
     progress: ProgressCall | None,
     check_stop: Callable[[], None] | None,
     done: int,
     total: int,
-) -> tuple[TokenRows, dict[str, int]]:
-    rows = TokenRows()
+) -> tuple[TokenRows | PartRows, dict[str, int]]:
     counts: Counter[str] = Counter()
     for start in range(0, len(examples), BLOCK):
         if check_stop:
@@ -265,14 +240,14 @@ def _encode(
         if progress:
             progress("Tokenising", done + start, total, "rows")
         block = examples[start : start + BLOCK]
-        encoded = encoder.encode_batch([example for _, example in block])
+        encoded = encode([example for _, example in block])
         for (name, example), row in zip(block, encoded, strict=True):
             if isinstance(row, RowProblem):
                 dropped.append(RowProblem(name, row.row, row.reason))
-            elif not any(row.trained):
+            elif isinstance(row, Encoded) and not any(row.trained):
                 dropped.append(RowProblem(name, example.source_row, NOTHING_TRAINED))
             else:
-                rows.append(row)
+                rows.append(row)  # type: ignore[arg-type]  # encode and rows are of one form
                 counts[name] += 1
     if progress and examples:
         progress("Tokenising", done + len(examples), total, "rows")
@@ -310,7 +285,7 @@ def _dropped_notes(dropped: Sequence[RowProblem]) -> list[str]:
     return notes
 
 
-def _cut_notes(rows: TokenRows, encoder: Encoder) -> list[str]:
+def _cut_notes(rows: TokenRows | PartRows, encoder: Encoder) -> list[str]:
     if not rows.cut_rows:
         return []
     return [

@@ -52,14 +52,18 @@ def run_evaluation(config: RunConfig, session: JobSession) -> dict[str, Any]:
     same numbers: `eval_loss`, `eval_perplexity`, `eval_accuracy` (0 to 1), `eval_samples`,
     `eval_tokens`, `eval_runtime` (seconds), `eval_samples_per_second`; with several sets also each
     one's own, as `eval_<set>_loss`. Raises BadInput for what can't be measured, Stopped once asked
-    to stop.
+    to stop. With stage rm it is a reward model that is measured: see `scoring`.
     """
     from engine.datasets import prepare
     from engine.models.inference import interruptible, load_for_inference
 
+    if config.stage == "rm":
+        from engine.evaluation.scoring import run_scoring
+
+        return run_scoring(config, session)
     loaded = load_for_inference(config, session)
     prepared = prepare(
-        only_measured(config), loaded.encoder, session.progress, lambda: _ask(session)
+        only_measured(config), loaded.encoder, session.progress, lambda: _ask(session), "tokens"
     )
     for note in prepared.notes:
         session.say(note, "note")
@@ -110,7 +114,10 @@ def _measure(
 ) -> dict[str, Sums]:
     import torch
 
+    from engine.datasets import TokenRows
+
     rows = prepared.eval
+    assert isinstance(rows, TokenRows)
     # Rows stand set after set, so their number tells the set.
     owner = [name for name, count in prepared.eval_counts.items() for _ in range(count)]
     sums = {name: Sums() for name in prepared.eval_counts}

@@ -108,7 +108,8 @@ def _from_events(path: Path) -> list[LogPoint]:
                 )
             )
         elif isinstance(event, Evaluated):
-            points.append(LogPoint(step=event.step, eval_loss=event.loss, watched=event.metrics))
+            watched = {f"eval_{name}": value for name, value in event.metrics.items()}
+            points.append(LogPoint(step=event.step, eval_loss=event.loss, watched=watched))
     return points
 
 

@@ -1,14 +1,13 @@
-"""RunConfig -> the trainer's own arguments (TRL's `SFTConfig`)."""
+"""RunConfig -> the trainer's own arguments, of whichever class its stage takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import field, make_dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from trl import SFTConfig
 
 from engine.problem import BadInput, Problem
 
@@ -64,15 +63,13 @@ _OURS = (
 )
 
 
-@dataclass
-class Arguments(SFTConfig):  # type: ignore[misc, valid-type]
-    """`SFTConfig` on one chosen device; never several behind the caller's back (DataParallel)."""
+@cache
+def arguments_class(kind: type) -> Any:
+    """A class of arguments (TRL's or transformers') that keeps to one chosen device: never
+    several behind the caller's back (DataParallel)."""
 
-    device_name: str = "cpu"
-
-    @cached_property
-    def _setup_devices(self) -> torch.device:
-        found: torch.device = super()._setup_devices
+    def _setup_devices(self: Any) -> torch.device:
+        found: torch.device = kind._setup_devices.func(self)  # type: ignore[attr-defined]
         self._n_gpu = min(getattr(self, "_n_gpu", 1), 1)
         if self.device_name == "cpu":
             return found
@@ -80,45 +77,57 @@ class Arguments(SFTConfig):  # type: ignore[misc, valid-type]
         torch.cuda.set_device(device)
         return device
 
+    devices = cached_property(_setup_devices)
+    devices.__set_name__(kind, "_setup_devices")
+    return make_dataclass(
+        kind.__name__,
+        [("device_name", str, field(default="cpu"))],
+        bases=(kind,),
+        namespace={"_setup_devices": devices, "__doc__": kind.__doc__},
+    )
+
 
 def training_arguments(
-    config: RunConfig, folder: Path, precision: Precision, device: str, checkpointing: bool
-) -> Arguments:
-    """The arguments of a run into `folder`. Raises BadInput where transformers refuses them.
+    kind: type,
+    config: RunConfig,
+    folder: Path,
+    precision: Precision,
+    device: str,
+    checkpointing: bool,
+    **more: Any,
+) -> Any:
+    """The arguments of a run into `folder`, of class `kind`; `more` is the stage's own.
 
     bf16 is not asked for here: the trainer opens that autocast itself, around exactly the forward
-    pass. fp16 is, as it needs accelerate's gradient scaler.
+    pass. fp16 is, as it needs accelerate's gradient scaler. Raises BadInput where they are refused.
     """
     values: dict[str, Any] = {name: getattr(config, name) for name in _SAME}
     values |= {key: value for key, value in config.passed_on.items() if key not in _OURS}
     watches_best = config.eval_strategy != "no"
     if watches_best and not config.metric_for_best_model:
         values["metric_for_best_model"] = "loss"
+    values |= {
+        "output_dir": str(folder),
+        "warmup_steps": config.warmup,
+        "use_cpu": device == "cpu",
+        "device_name": device,
+        "bf16": False,
+        "fp16": precision.autocast == "fp16",
+        "activation_checkpointing": checkpointing,
+        "gradient_checkpointing": None,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        # Rows are encoded already, so a worker has nothing to do; forked ones would also get the
+        # terminal's Ctrl+C and die before the run has saved.
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": device != "cpu",
+        "use_cache": True,  # for the saved config; training passes use_cache=False itself
+        **more,
+    }
     try:
-        return Arguments(
-            **values,
-            output_dir=str(folder),
-            warmup_steps=config.warmup,
-            use_cpu=device == "cpu",
-            device_name=device,
-            bf16=False,
-            fp16=precision.autocast == "fp16",
-            activation_checkpointing=checkpointing,
-            gradient_checkpointing=None,
-            logging_nan_inf_filter=False,
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            # Rows are encoded already, so a worker has nothing to do; forked ones would also get
-            # the terminal's Ctrl+C and die before the run has saved.
-            dataloader_num_workers=0,
-            dataloader_pin_memory=device != "cpu",
-            use_cache=True,  # for the saved config; training passes use_cache=False itself
-            padding_free=False,
-            packing=False,
-            max_length=None,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )
+        return arguments_class(kind)(**values)
     except ValueError as error:
         raise BadInput(
             Problem(

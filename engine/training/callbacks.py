@@ -14,6 +14,8 @@ from engine.training.pace import Pace
 # Keys of a log line that have a place of their own.
 _KNOWN = {"loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen"}
 # What transformers measures of itself; ours leave out validation, saving and pauses.
+# TRL's count of tokens starts anew on a resume, and its time of a step holds pauses.
+_NOT_WATCHED = ("num_tokens", "step_time")
 _SPEED = ("_runtime", "_samples_per_second", "_steps_per_second", "_tokens_per_second")
 
 
@@ -83,7 +85,11 @@ class RunCallback(TrainerCallback):
             for name, value in logs.items()
             if name not in _KNOWN and isinstance(value, (int, float))
         }
-        watched = {n: v for n, v in watched.items() if not n.endswith(_SPEED)}
+        watched = {
+            name: value
+            for name, value in watched.items()
+            if not name.endswith(_SPEED) and name not in _NOT_WATCHED
+        }
         norm = logs.get("grad_norm")
         event = StepLogged(
             step=step,
@@ -120,7 +126,9 @@ class RunCallback(TrainerCallback):
         metrics = {
             name.removeprefix("eval_"): float(value)
             for name, value in logs.items()
-            if name.startswith("eval_") and not name.endswith(_SPEED)
+            if name.startswith("eval_")
+            and not name.endswith((*_SPEED, *_NOT_WATCHED))
+            and isinstance(value, (int, float))
         }
         loss = metrics.pop("loss")
         self._log.append(
@@ -128,7 +136,7 @@ class RunCallback(TrainerCallback):
                 step=state.global_step,
                 total_steps=state.max_steps,
                 eval_loss=loss,
-                accuracy=metrics.get("accuracy"),
+                watched={f"eval_{name}": value for name, value in metrics.items()},
                 epoch=logs.get("epoch"),
                 elapsed=self._pace.elapsed,
             )

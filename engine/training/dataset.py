@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import datasets
@@ -12,44 +12,52 @@ if TYPE_CHECKING:
 
 
 class Rows(Protocol):
-    """Encoded rows: `TokenRows` of `engine.datasets`, or a list of such dictionaries."""
+    """Encoded rows: `StageRows` of `engine.datasets`, or a list of such dictionaries."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> dict[str, list[int]]: ...
+    def __getitem__(self, index: int, /) -> dict[str, Any]: ...
 
 
 Strategy = Literal["random", "sequential", "group_by_length"]
 
 
 def to_dataset(rows: Rows) -> datasets.Dataset:
-    """A `datasets.Dataset` with `input_ids`, `labels` and `length`, held in memory.
+    """A `datasets.Dataset` of the rows' columns and `length`, held in memory.
 
-    Each row has `input_ids` and `labels`.
+    Lists of tokens are stored as such; `length` is the tokens of a row's longest sequence.
     """
     import datasets
     import numpy
     import pyarrow
 
-    ids, labels, ends = array("i"), array("i"), array("i", [0])
+    tokens: dict[str, tuple[array[int], array[int]]] = {}
+    plain: dict[str, list[Any]] = {}
+    lengths = array("i")
     for place in range(len(rows)):
         row = rows[place]
-        ids.extend(row["input_ids"])
-        labels.extend(row["labels"])
-        ends.append(len(ids))
-    offsets = pyarrow.array(numpy.asarray(ends, dtype=numpy.int32))
+        for name, value in row.items():
+            if isinstance(value, list):
+                ids, ends = tokens.setdefault(name, (array("i"), array("q", [0])))
+                ids.extend(value)
+                ends.append(len(ids))
+            else:
+                plain.setdefault(name, []).append(value)
+        lengths.append(_length(row))
+    columns: dict[str, Any] = {}
+    for name, (ids, ends) in tokens.items():
+        flat = pyarrow.array(numpy.asarray(ids, dtype=numpy.int32))
+        offsets = pyarrow.array(numpy.asarray(ends, dtype=numpy.int64))
+        columns[name] = pyarrow.LargeListArray.from_arrays(offsets, flat)
+    columns |= {name: pyarrow.array(values) for name, values in plain.items()}
+    columns["length"] = pyarrow.array(numpy.asarray(lengths, dtype=numpy.int32))
+    return datasets.Dataset(pyarrow.table(columns))
 
-    def column(values: array[int]) -> pyarrow.Array:
-        flat = pyarrow.array(numpy.asarray(values, dtype=numpy.int32))
-        return pyarrow.ListArray.from_arrays(offsets, flat)
 
-    table = pyarrow.table(
-        {
-            "input_ids": column(ids),
-            "labels": column(labels),
-            "length": pyarrow.array(numpy.diff(numpy.asarray(ends, dtype=numpy.int32))),
-        }
-    )
-    return datasets.Dataset(table)
+def _length(row: dict[str, Any]) -> int:
+    if "input_ids" in row:
+        return len(row["input_ids"])
+    answers = [len(v) for name, v in row.items() if name.endswith("_ids") and name != "prompt_ids"]
+    return len(row["prompt_ids"]) + max(answers, default=0)
 
 
 class EpochSampler:

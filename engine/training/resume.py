@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ class Resume:
     `elapsed` is seconds of training before it. `loss_since_log` is the sum of the step losses
     since `last_logged_step`, `loss_total` the sum of all logged ones. `threads` is the number of
     CPU threads it was trained with. `evaluation_pending` tells of a validation cut short at it.
+    `gathered` is what the stage had measured since its last log line, by name.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class Resume:
     last_logged_step: int
     loss_total: float
     evaluation_pending: bool
+    gathered: dict[str, list[float]] = field(default_factory=dict)
 
     def callback_attributes(self, name: str) -> dict[str, Any]:
         """What a stateful callback of transformers (early stopping's patience) had stored."""
@@ -88,6 +90,7 @@ def _read(path: Path) -> Resume:
         last_logged_step=int(mark.get("last_logged_step", mark["step"])),
         loss_total=float(mark.get("loss_total", 0.0)),
         evaluation_pending=bool(mark.get("evaluation_pending")),
+        gathered=dict(mark.get("gathered", {})),
     )
 
 

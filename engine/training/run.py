@@ -131,11 +131,12 @@ class _Run:
         from engine.models import choose_device, choose_precision, load_model, load_tokenizer
         from engine.models.threads import choose_threads, use_threads
         from engine.telemetry import memory_left
-        from engine.training.arguments import training_arguments
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
+        from engine.training.dataset import to_dataset
         from engine.training.methods import apply_method
-        from engine.training.stages.sft import build_trainer
+        from engine.training.parts import Parts
+        from engine.training.stages import STAGES, build_trainer
 
         threads = resume.threads if resume and resume.threads else choose_threads().count
         use_threads(threads)
@@ -148,10 +149,10 @@ class _Run:
             tokenizer.chat_template = self.encoder.template_source
         session.control.check()
         checkpointing = self._checkpointing(device, prepared)
-        arguments = training_arguments(config, self.folder, precision, device, checkpointing)
         session.progress("loading the model", 1, 3, "parts")
         _seed(config.seed)
-        model = load_model(self.model_folder.path, config, precision, device, for_training=True)
+        head = STAGES[config.stage].head
+        model = load_model(self.model_folder.path, config, precision, device, True, head)
         session.control.check()
         session.progress("loading the model", 2, 3, "parts")
         _seed(config.seed)  # the adapter's first values depend on the seed alone
@@ -186,18 +187,24 @@ class _Run:
             },
         )
         trainer = build_trainer(
-            config,
-            model=model,
-            tokenizer=tokenizer,
-            train=prepared.train,
-            evaluation=prepared.eval,
-            arguments=arguments,
-            precision=precision,
-            device=device,
-            gate=gate,
-            writer=writer,
-            resume=resume,
-            callbacks=[voice],
+            Parts(
+                config=config,
+                model=model,
+                tokenizer=tokenizer,
+                train=to_dataset(prepared.train),
+                evaluation=to_dataset(prepared.eval) if len(prepared.eval) else None,
+                precision=precision,
+                device=device,
+                folder=self.folder,
+                checkpointing=checkpointing,
+                gate=gate,
+                writer=writer,
+                resume=resume,
+                callbacks=[voice],
+                session=session,
+                encoder=self.encoder,
+                model_folder=self.model_folder,
+            )
         )
         voice.trainer = trainer
         watch.start(_layers(model))

@@ -63,6 +63,7 @@ def prepare(folder: Path, batch: int) -> tuple[dict[str, Any], Any]:
     """A function a variant that trains one micro-batch, and the encoded rows."""
     import trl
     from transformers import PrinterCallback
+    from trl import SFTConfig
 
     from engine.config import defaults_for_form
     from engine.datasets import Encoder
@@ -75,6 +76,7 @@ def prepare(folder: Path, batch: int) -> tuple[dict[str, Any], Any]:
     from engine.training.collate import EndToEnd, Padded
     from engine.training.dataset import to_dataset
     from engine.training.methods import apply_method
+    from engine.training.stages.sft import SFT_ARGUMENTS
     from engine.training.stop import Gate
     from engine.training.trainer import SftTrainer
 
@@ -85,7 +87,9 @@ def prepare(folder: Path, batch: int) -> tuple[dict[str, Any], Any]:
     rows = prepare_rows(config, Encoder(where, config)).train
     tokenizer = load_tokenizer(where)
     precision = choose_precision(config, "cpu")
-    arguments = training_arguments(config, folder, precision, "cpu", checkpointing=False)
+    arguments = training_arguments(
+        SFTConfig, config, folder, precision, "cpu", checkpointing=False, **SFT_ARGUMENTS
+    )
     session = JobSession("speed", None, lambda event: None)
     shared = {"args": arguments, "processing_class": tokenizer, "train_dataset": to_dataset(rows)}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from engine.config import RunConfig
 
 SPECIALS = [
     "<|endoftext|>",
@@ -165,7 +166,7 @@ def make_config() -> Any:
             "identity_author": "the Lumen team",
             "hf_hub_token": None,
         }
-        return SimpleNamespace(**{**values, **changes})
+        return RunConfig(**{**values, **changes})
 
     return make
 

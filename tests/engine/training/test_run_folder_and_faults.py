@@ -353,6 +353,7 @@ def test_one_gpu_of_several_and_never_data_parallel(
     make_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
+    from trl import SFTConfig
 
     from engine.models import choose_precision
     from engine.training.arguments import training_arguments
@@ -363,14 +364,16 @@ def test_one_gpu_of_several_and_never_data_parallel(
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     config = make_config(use_cpu=False)
     precision = choose_precision(config, "cpu")
-    arguments = training_arguments(config, tmp_path, precision, "cuda:2", checkpointing=True)
+    arguments = training_arguments(
+        SFTConfig, config, tmp_path, precision, "cuda:2", checkpointing=True
+    )
     assert arguments.device == torch.device("cuda:2") == chosen[-1]
     assert arguments.n_gpu == 1
     assert arguments.train_batch_size == 2
     assert arguments.activation_checkpointing
     monkeypatch.undo()
     assert not training_arguments(
-        make_config(), tmp_path, precision, "cpu", checkpointing=False
+        SFTConfig, make_config(), tmp_path, precision, "cpu", checkpointing=False
     ).activation_checkpointing
 
 

@@ -69,9 +69,12 @@ def make_trainer(model_folder: Path, tmp_path: Path, make_config, make_session):
     """A trainer over given rows, with a chosen form, that computes losses on demand."""
 
     def make(form: str, rows: list[dict], **changes: Any) -> Any:
+        from trl import SFTConfig
+
         from engine.models import choose_precision, load_tokenizer
         from engine.training.arguments import training_arguments
         from engine.training.checkpoints_write import CheckpointWriter
+        from engine.training.stages.sft import SFT_ARGUMENTS
         from engine.training.stop import Gate
         from engine.training.trainer import SftTrainer
 
@@ -82,7 +85,9 @@ def make_trainer(model_folder: Path, tmp_path: Path, make_config, make_session):
         precision = choose_precision(config, "cpu")
         return SftTrainer(
             model=load(model_folder, name),
-            args=training_arguments(config, tmp_path, precision, "cpu", False),
+            args=training_arguments(
+                SFTConfig, config, tmp_path, precision, "cpu", False, **SFT_ARGUMENTS
+            ),
             data_collator=collator,
             train_dataset=to_dataset(rows),
             eval_dataset=to_dataset(rows),

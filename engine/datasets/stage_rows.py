@@ -1,0 +1,179 @@
+"""Rows as tokens, in the form that a stage trains on: whole rows, pairs, feedback, prompts.
+
+All hold their tokens in flat arrays (4 bytes a token), and index to what a trainer takes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from engine.datasets.encode import IGNORED, Encoded
+
+RowForm = Literal["tokens", "pairs", "feedback", "prompts"]
+_FORMS: dict[str, RowForm] = {
+    "rm": "pairs",
+    "dpo": "pairs",
+    "kto": "feedback",
+    "ppo": "prompts",
+    "grpo": "prompts",
+    "rloo": "prompts",
+}
+
+
+def form_of(stage: str, on_samples: bool = False) -> RowForm:
+    """The form of rows that a stage takes; `on_samples` is distillation on the student's own."""
+    if stage == "distill" and on_samples:
+        return "prompts"
+    return _FORMS.get(stage, "tokens")
+
+
+class StageRows(Protocol):
+    """What every form of rows tells of itself."""
+
+    cut_rows: int
+    cut_tokens: int
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> dict[str, Any]: ...
+    @property
+    def tokens(self) -> int: ...
+    def lengths(self) -> list[int]: ...
+
+
+class TokenRows:
+    """Rows of tokens in flat arrays, 5 bytes a token; indexing gives what a trainer takes.
+
+    `rows[i]` is `{"input_ids": [...], "labels": [...]}`, labels -100 where nothing is learnt.
+    """
+
+    def __init__(self) -> None:
+        self._ids = array("i")
+        self._trained = bytearray()
+        self._ends = array("Q")
+        self.trained_tokens = 0
+        self.cut_rows = 0
+        self.cut_tokens = 0
+
+    def append(self, row: Encoded) -> None:
+        self._ids.extend(row.ids)
+        self._trained.extend(row.trained)
+        self._ends.append(len(self._ids))
+        self.trained_tokens += sum(row.trained)
+        self.cut_rows += row.cut > 0
+        self.cut_tokens += row.cut
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        start, end = self._ends[index - 1] if index else 0, self._ends[index]
+        ids = self._ids[start:end].tolist()
+        pairs = zip(ids, self._trained[start:end], strict=True)
+        return {"input_ids": ids, "labels": [i if mark else IGNORED for i, mark in pairs]}
+
+    def __iter__(self) -> Iterator[dict[str, list[int]]]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, after the cutoff."""
+        return len(self._ids)
+
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [end - (self._ends[i - 1] if i else 0) for i, end in enumerate(self._ends)]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedParts:
+    """A row as several runs of tokens: a prompt first, then its answers.
+
+    `parts` are named by the form of the rows; `extra` is what else the row carries (a label, the
+    prompt's text). `cut` is how many tokens the cutoff took.
+    """
+
+    parts: tuple[list[int], ...]
+    extra: tuple[Any, ...] = ()
+    cut: int = 0
+
+
+class PartRows:
+    """Rows of a prompt and its answers, each a run of tokens, with further plain columns.
+
+    `rows[i]` holds a list under each name of `parts` and a value under each name of `extra`.
+    """
+
+    def __init__(self, parts: Sequence[str], extra: Sequence[str] = ()) -> None:
+        self.parts = tuple(parts)
+        self.extra = tuple(extra)
+        self._ids = array("i")
+        self._ends = array("Q")
+        self._extra: list[tuple[Any, ...]] = []
+        self.cut_rows = 0
+        self.cut_tokens = 0
+
+    def append(self, row: EncodedParts) -> None:
+        for ids in row.parts:
+            self._ids.extend(ids)
+            self._ends.append(len(self._ids))
+        self._extra.append(row.extra)
+        self.cut_rows += row.cut > 0
+        self.cut_tokens += row.cut
+
+    def __len__(self) -> int:
+        return len(self._extra)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        row: dict[str, Any] = {}
+        for place, name in enumerate(self.parts, index * len(self.parts)):
+            start, end = self._ends[place - 1] if place else 0, self._ends[place]
+            row[name] = self._ids[start:end].tolist()
+        return row | dict(zip(self.extra, self._extra[index], strict=True))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, a prompt counted once for each of its answers."""
+        answers = max(1, len(self.parts) - 1)
+        total = 0
+        for index in range(len(self)):
+            sizes = self._sizes(index)
+            total += sizes[0] * answers + sum(sizes[1:])
+        return total
+
+    def lengths(self) -> list[int]:
+        """Tokens of the longest sequence of each row: its prompt with its longest answer."""
+        found = []
+        for index in range(len(self)):
+            sizes = self._sizes(index)
+            found.append(sizes[0] + max(sizes[1:], default=0))
+        return found
+
+    def _sizes(self, index: int) -> list[int]:
+        first = index * len(self.parts)
+        return [
+            self._ends[place] - (self._ends[place - 1] if place else 0)
+            for place in range(first, first + len(self.parts))
+        ]
+
+
+def new_rows(form: RowForm) -> TokenRows | PartRows:
+    """Empty rows of a form."""
+    if form == "pairs":
+        return PartRows(("prompt_ids", "chosen_ids", "rejected_ids"))
+    if form == "feedback":
+        return PartRows(("prompt_ids", "completion_ids"), ("label",))
+    if form == "prompts":
+        return PartRows(("prompt_ids",), ("prompt", "answer"))
+    return TokenRows()
