@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.config.declare import group, setting
-from engine.config.method import WRITING_STAGES
+from engine.config.method import WRITING_STAGES, writes_answers
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _samples(config: Any) -> bool:
     # Stages that learn from their own answers always sample them.
-    return bool(config.do_sample) or config.stage in WRITING_STAGES
+    return bool(config.do_sample) or writes_answers(config)
 
 
 def _beams(config: Any) -> bool:

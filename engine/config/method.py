@@ -10,8 +10,14 @@ from engine.problem import Problem
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
-# The stages that learn from answers they write themselves.
+# The stages that learn from a reward for answers they write themselves.
 WRITING_STAGES = ("ppo", "grpo", "rloo")
+
+
+def writes_answers(config: Any) -> bool:
+    """Whether the run samples answers of its own while it trains."""
+    on_samples = config.stage == "distill" and config.distill_on == "samples"
+    return config.stage in WRITING_STAGES or on_samples
 
 
 def _lora(config: Any) -> bool:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from engine.config.declare import group, setting
-from engine.config.method import WRITING_STAGES
+from engine.config.method import writes_answers
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def batch_holds_whole_groups(config: RunConfig) -> Problem | None:
 def answers_are_sampled(config: RunConfig) -> Problem | None:
     """These stages always sample, whatever do_sample says: the likeliest answer, written again
     and again, has nothing to be compared with."""
-    if config.do_train and config.stage in WRITING_STAGES and config.temperature == 0:
+    if config.do_train and writes_answers(config) and config.temperature == 0:
         return Problem(
             f"{config.stage} learns from sampled answers, and temperature 0 can't be sampled with.",
             hint="Set temperature: 1.",
@@ -161,7 +161,7 @@ def answers_are_sampled(config: RunConfig) -> Problem | None:
 
 def answers_have_an_end(config: RunConfig) -> Problem | None:
     """A batch of answers is written up to one length."""
-    if config.do_train and config.stage in WRITING_STAGES and config.max_new_tokens == 0:
+    if config.do_train and writes_answers(config) and config.max_new_tokens == 0:
         return Problem(
             f"{config.stage} needs to know how long an answer may get, but max_new_tokens is 0.",
             hint="Set max_new_tokens: 128.",

@@ -38,7 +38,11 @@ def _functions(config: Any) -> tuple[str, ...]:
 
 
 def _several(config: Any) -> bool:
-    return len(_functions(config)) > 1 or (_rewarded(config) and bool(config.reward_weights))
+    return _sources(config) > 1 or (_rewarded(config) and bool(config.reward_weights))
+
+
+def _sources(config: Any) -> int:
+    return len(_functions(config)) + bool(_by_model(config))
 
 
 def _by_pattern(config: Any) -> bool:
@@ -128,10 +132,10 @@ class RewardGroup:
         label="Reward weights",
         section="Reward",
         own=True,
-        help="A number for each reward function, as a comma list: the reward is their weighted "
-        "sum; empty weighs all alike.",
+        help="A number for each reward function, and one more for a reward model, as a comma list: "
+        "the reward is their weighted sum; empty weighs all alike.",
         usual="empty",
-        goes_with=("reward_funcs",),
+        goes_with=("reward_funcs", "reward_model"),
         applies=_several,
     )
 
@@ -216,7 +220,7 @@ def reward_functions_are_known(config: RunConfig) -> Problem | None:
 
 
 def reward_weights_fit(config: RunConfig) -> Problem | None:
-    """A number for each function."""
+    """A number for each function, then one for the reward model."""
     if not _rewarded(config) or not config.reward_weights:
         return None
     words = config.reward_weights.split(",")
@@ -224,14 +228,15 @@ def reward_weights_fit(config: RunConfig) -> Problem | None:
         if not _is_number(word):
             return Problem(
                 f"reward_weights holds {word.strip() or 'an empty weight'}, which is no number.",
-                hint="Write one number a function, with commas between, such as 1,0.5.",
+                hint="Write one number a reward, with commas between, such as 1,0.5.",
                 setting="reward_weights",
             )
-    functions = len(_functions(config))
-    if len(words) != functions:
+    sources = _sources(config)
+    if len(words) != sources:
         return Problem(
-            f"reward_weights holds {len(words)}, but reward_funcs names {functions}.",
-            hint="Write one number a function, or leave reward_weights empty.",
+            f"reward_weights holds {len(words)} numbers, but the rewards are {sources}.",
+            hint="Write one for each entry of reward_funcs, then one for reward_model if it is "
+            "set, or leave it empty.",
             setting="reward_weights",
         )
     return None
@@ -254,9 +259,12 @@ def pattern_can_be_looked_for(config: RunConfig) -> Problem | None:
             hint=r"Set reward_pattern, such as Answer: \d+.",
             setting="reward_pattern",
         )
+    # The library that looks for it (engine.training.rewards); it knows more than `re`.
+    import regex
+
     try:
-        re.compile(config.reward_pattern)
-    except re.error as fault:
+        regex.compile(config.reward_pattern)
+    except regex.error as fault:
         return Problem(
             f"reward_pattern is no regular expression: {fault}.",
             hint=r"Mark signs that stand for themselves with a backslash, such as \( or \?.",

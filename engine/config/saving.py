@@ -32,7 +32,7 @@ def _wants_best(config: Any) -> bool:
 
 
 # The stages that predict each next token of given texts.
-TOKEN_STAGES = ("pt", "sft")
+TOKEN_STAGES = ("pt", "sft", "distill")
 
 
 def _counts_tokens(config: Any) -> bool:

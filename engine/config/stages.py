@@ -16,7 +16,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     # Two prompts an update in the form's effective batch of 8.
     "grpo": {**_FREELY, "max_new_tokens": 128, "num_generations": 4},
     "rloo": {**_FREELY, "max_new_tokens": 128, "num_generations": 4},
-    "distill": {"max_new_tokens": 128},
+    "distill": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 128},
 }
 # Learning rates: (lora, the weights themselves).
 _RATES: dict[str, tuple[float, float]] = {

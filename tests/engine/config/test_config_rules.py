@@ -11,6 +11,7 @@ from engine.config import EXPORT_RULES, RULES, check, defaults_for_form, read_fl
 GOOD: dict[str, Any] = {"model_name_or_path": "demo", "dataset": "identity", "do_train": True}
 MEASURED: dict[str, Any] = {"val_size": 0.1, "eval_strategy": "steps", "eval_steps": 10}
 PPO: dict[str, Any] = {"stage": "ppo", "reward_model": "saves/rm"}
+SAMPLES = {"stage": "distill", "teacher_model": "demo", "distill_on": "samples"}
 GRPO: dict[str, Any] = {"stage": "grpo", "reward_funcs": "contains"}
 GENERATE = "predict_with_generate"
 SMOOTHING = "dpo_label_smoothing"
@@ -83,6 +84,7 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
     ("o17", {**GRPO, "reward_funcs": "mine.py:two words"}, "reward_funcs"),
     ("o17", {**GRPO, "reward_funcs": ".py"}, "reward_funcs"),
     ("o18", {**GRPO, "reward_weights": "1,1"}, "reward_weights"),
+    ("o18", {**GRPO, "reward_model": "saves/rm", "reward_weights": "1"}, "reward_weights"),
     ("o18", {**GRPO, "reward_weights": "half"}, "reward_weights"),
     ("o18", {**GRPO, "reward_weights": "nan"}, "reward_weights"),
     ("o18", {**GRPO, "reward_weights": "1,"}, "reward_weights"),
@@ -90,7 +92,9 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
     ("o19", {**GRPO, "reward_funcs": "regex", "reward_pattern": "(1"}, "reward_pattern"),
     ("o20", {**GRPO, "per_device_train_batch_size": 2}, "num_generations"),
     ("o20", {**GRPO, "stage": "rloo", "num_generations": 3}, "num_generations"),
+    ("o21", {**SAMPLES, "temperature": 0, "do_sample": False}, "temperature"),
     ("o21", {**GRPO, "temperature": 0, "do_sample": False}, "temperature"),
+    ("o22", {**SAMPLES, "max_new_tokens": 0}, "max_new_tokens"),
     ("o22", {**PPO, "max_new_tokens": 0}, "max_new_tokens"),
     ("o23", {"stage": "distill"}, "teacher_model"),
     ("o24", {"use_dft_loss": True, "use_eaft_loss": True}, "use_eaft_loss"),
@@ -130,6 +134,8 @@ ALLOWED: list[dict[str, Any]] = [
         "reward_weights": "1, 0,-2",
     },
     {**GRPO, "reward_funcs": "regex", "reward_pattern": r"Answer: \d+"},
+    {**GRPO, "reward_funcs": "regex", "reward_pattern": r"^\p{Han}++$"},
+    {**GRPO, "reward_model": "saves/rm", "reward_weights": "1,0.5"},
     {**GRPO, "num_generations": 2, "per_device_train_batch_size": 1, **{ACCUMULATION: 4}},
     # What a training needs is of no concern to other jobs.
     {"stage": "ppo", "do_train": False},

@@ -59,8 +59,9 @@ def test_first_values_are_settings_and_may_start(stage: str, method: str) -> Non
     read = read_flat(to_flat(base)).config
     assert read == base
     assert all(type(getattr(read, key)) is type(value) for key, value in vars(base).items())
+    written = replace(base, distill_on="samples") if stage == "distill" else base
     for name in values:
-        assert applies(base, name), f"{name} means nothing in {stage}"
+        assert applies(written, name), f"{name} means nothing in {stage}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
