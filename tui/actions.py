@@ -121,6 +121,29 @@ ACTIONS: tuple[Action, ...] = (
     _action(
         "train.zoom", "z", _m("zoom"), _m("Look closer at the last part of the curve"), "zoom", 3
     ),
+    _action(
+        "train.measure",
+        "v right_square_bracket",
+        _m("measure"),
+        _m("Draw the next measure: rewards, margin, KL, whatever the stage logs"),
+        "walk_measures(1)",
+        1,
+    ),
+    _action(
+        "train.measure_before",
+        "left_square_bracket",
+        "",
+        _m("Draw the measure before"),
+        "walk_measures(-1)",
+    ),
+    _action(
+        "train.completions",
+        "a",
+        _m("answers"),
+        _m("Read the answers that the last steps sampled, and their rewards"),
+        "read_completions",
+        2,
+    ),
     _action("train.log_axis", "y", _m("log axis"), _m("Logarithmic loss axis"), "log_axis", 4),
     # Model.
     _action(
@@ -321,6 +344,8 @@ _KEY_SIGNS = {
     "shift+tab": "Shift+Tab",
     "pageup": "PgUp",
     "pagedown": "PgDn",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
 }
 
 
@@ -367,10 +392,14 @@ def read_keys(path: Path) -> tuple[Keys, str | None]:
     return Keys(own), None
 
 
-def line(scopes: Iterable[str], keys: Keys) -> list[tuple[str, str]]:
-    """(key, label) pairs for the bottom line: the focused pane's first, then the screen's."""
+def line(
+    scopes: Iterable[str], keys: Keys, idle: frozenset[str] = frozenset()
+) -> list[tuple[str, str]]:
+    """(key, label) pairs for the bottom line: the focused pane's first, then the screen's. `idle`
+    are actions that would do nothing now."""
     pairs: list[tuple[str, str]] = []
     for scope in scopes:
         ranked = sorted((a for a in in_scope(scope) if a.rank), key=lambda action: action.rank)
-        pairs += [(keys.sign_of(action), action.label) for action in ranked if action.label]
+        shown = [one for one in ranked if one.label and one.id not in idle]
+        pairs += [(keys.sign_of(action), action.label) for action in shown]
     return pairs

@@ -30,7 +30,8 @@ def show_keys(app: Shell, line: KeyLine) -> None:
         first = ("app.stop", "app.pause") if running else ("app.train",)
         pairs = [(app.keys.sign(name), _(actions.BY_ID[name].label)) for name in first]
         if app.studio.live is not None or app.view_name == "runs":
-            pairs += [(key, _(text)) for key, text in actions.line(["train"], app.keys)]
+            idle = app.views[app.view_name].idle()
+            pairs += [(key, _(text)) for key, text in actions.line(["train"], app.keys, idle)]
         if app.view_name == "runs":
             pairs.append((app.keys.sign("app.back"), _("back")))
     else:

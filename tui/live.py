@@ -7,10 +7,12 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.events import (
     ENDED,
     CheckpointSaved,
+    Completions,
     Evaluated,
     Event,
     JobFailed,
@@ -26,7 +28,12 @@ from engine.events import (
 from tui.language import _
 from tui.widgets.numbers import compact, loss, size, thousands
 
+if TYPE_CHECKING:
+    from engine.runs.measures import Picture, Series
+
 LOG_LINES = 2000
+# Steps whose completions are held; the run's log has them all.
+KEPT_COMPLETIONS = 100
 
 
 @dataclass
@@ -57,9 +64,12 @@ class LiveRun:
     rates: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
-    watched: dict[str, list[float]] = field(default_factory=dict)
+    # What else was logged, by the log's names: (steps, values) of training, and of evaluations.
+    watched: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
     eval_steps: list[int] = field(default_factory=list)
     eval_losses: list[float] = field(default_factory=list)
+    judged: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
+    completions: deque[Completions] = field(default_factory=lambda: deque(maxlen=KEPT_COMPLETIONS))
     predictions: list[PredictionMade] = field(default_factory=list)
     log: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     log_count: int = 0
@@ -109,11 +119,10 @@ class LiveRun:
                 self.total_steps = event.total_steps
                 self._write(event.time, "info", _described(event))
             case Evaluated():
-                self.eval_steps.append(event.step)
-                self.eval_losses.append(event.loss)
-                words = f"{_('validation loss')} {loss(event.loss)}"
-                best = f", {_('the best so far')}" if event.best else ""
-                self._write(event.time, "info", words + best)
+                _add(self.eval_steps, self.eval_losses, event.step, event.loss)
+                for name, value in event.metrics.items():
+                    _add(*self.judged.setdefault(name, ([], [])), event.step, value)
+                self._write(event.time, "info", self._evaluated(event))
             case CheckpointSaved():
                 self.checkpoints.append(event)
                 words = f"checkpoint-{event.step} {_('saved')}"
@@ -123,6 +132,10 @@ class LiveRun:
                 self._write(event.time, event.level, event.text)
             case PredictionMade():
                 self.predictions.append(event)
+            case Completions():
+                while self.completions and self.completions[-1].step >= event.step:
+                    self.completions.pop()
+                self.completions.append(event)
             case JobFailed():
                 self.failure = event
                 self._write(event.time, "error", event.what)
@@ -130,6 +143,28 @@ class LiveRun:
                 self.result = event.result
             case _:
                 pass
+
+    def pictures(self) -> list[Picture]:
+        """What the run has measured, in the order of its stage."""
+        from engine.runs.measures import pictures
+
+        trained: dict[str, Series] = {"loss": (self.steps, self.losses), **self.watched}
+        judged: dict[str, Series] = {"loss": (self.eval_steps, self.eval_losses), **self.judged}
+        return pictures(self.stage, trained, judged)
+
+    def _evaluated(self, event: Evaluated) -> str:
+        """`validation loss 0.68, accuracy 0.93, the best so far`."""
+        from engine.runs.measures import measures
+
+        words = [f"{_('validation loss')} {loss(event.loss)}"]
+        for measure in measures(self.stage):
+            name = next((one for one in measure.names if one in event.metrics), None)
+            # A line has room for two; those without a better side can't be judged at a glance.
+            if name is not None and measure.better != "neither" and len(words) < 3:
+                words.append(f"{_(measure.label)} {loss(event.metrics[name])}")
+        if event.best:
+            words.append(_("the best so far"))
+        return ", ".join(words)
 
     def _write(self, when: float, level: str, text: str) -> None:
         self.log.append((when, level, text))
@@ -146,11 +181,20 @@ class LiveRun:
         self.norms.append(math.nan if event.grad_norm is None else event.grad_norm)
         self.speeds.append(math.nan if event.throughput is None else event.throughput)
         for name, value in event.watched.items():
-            self.watched.setdefault(name, []).append(value)
+            _add(*self.watched.setdefault(name, ([], [])), event.step, value)
         self.step, self.total_steps, self.epoch = event.step, event.total_steps, event.epoch
         self.tokens = event.tokens
         self.throughput = event.throughput or self.throughput
         self.remaining, self.remaining_at = event.remaining, event.time
+
+
+def _add(steps: list[int], values: list[float], step: int, value: float) -> None:
+    """One point more; what a resumed run measures again replaces what it had measured."""
+    while steps and steps[-1] >= step:
+        steps.pop()
+        values.pop()
+    steps.append(step)
+    values.append(value)
 
 
 def _described(event: RunDescribed) -> str:

@@ -17,6 +17,7 @@ from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
     from engine.datasets import DatasetEntry, Encoder, Example, RowIndex, TokenPiece
+    from engine.events import Completions
     from engine.models import FieldNote, Forecast, ModelCard
     from engine.runs.history import RunSummary
     from engine.telemetry import Machine
@@ -233,6 +234,32 @@ def find_row(name: str, text: str, after: int, config: RunConfig) -> int | None:
         if wanted in json.dumps(raw, ensure_ascii=False).lower():
             return index
     return None
+
+
+def completions_of(run: Path) -> tuple[Completions, ...]:
+    """The answers that a run's last steps sampled, oldest first; at most those of 200 steps.
+
+    What a resume repeated counts once. Raises OSError where the log can't be read.
+    """
+    from collections import deque
+
+    from engine.events import Completions, from_json
+
+    found: deque[Completions] = deque(maxlen=200)
+    path = run / "events.jsonl"
+    if not path.is_file():
+        return ()
+    with path.open("rb") as file:
+        for line in file:
+            # The kind stands first in a line: the others need not be parsed.
+            if b'"Completions"' not in line[:40]:
+                continue
+            event = from_json(line.decode("utf-8", errors="replace"))
+            if isinstance(event, Completions) and event.rows:
+                while found and found[-1].step >= event.step:
+                    found.pop()
+                found.append(event)
+    return tuple(found)
 
 
 def run_model(run: Path) -> str:

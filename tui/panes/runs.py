@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.widget import Widget
 
-from tui.actions import bindings
 from tui.language import _
-from tui.panes.view import View
-from tui.panes.words import STATES, chart_words
+from tui.panes.measure_charts import ChartView, MeasureCharts
+from tui.panes.words import STATES
 from tui.shell import shell
-from tui.widgets.chart import LossChart
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import age, loss, thousands
 from tui.widgets.text_safe import pad_cells
@@ -22,49 +20,48 @@ from tui.widgets.text_safe import pad_cells
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engine.events import Completions
     from engine.runs.curves import Curves
     from engine.runs.history import RunSummary
     from tui.studio import Studio
 
 
-class RunView(View):
+# The stages that learn from answers which they sample themselves.
+SAMPLING_STAGES = frozenset({"ppo", "grpo", "rloo"})
+
+
+class RunView(ChartView):
     """The run that the list's cursor stands on."""
 
     home = "runs"
-    scope = "train"
-    BINDINGS: ClassVar = bindings("train")
     DEFAULT_CSS = """
-    RunView LossChart { height: 1fr; }
     RunView LinesPanel { height: 12; }
     RunView.narrow LinesPanel { height: 7; }
     """
 
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-runs")
-        self.chart = LossChart(
-            chart_words(),
-            empty=_("This run logged no loss."),
-        )
+        self.charts = MeasureCharts(_("This run logged no loss."))
         self.facts = LinesPanel(_("run"))
         self._asked: object = None
 
     def compose(self) -> ComposeResult:
-        yield self.chart
+        yield self.charts
         yield self.facts
 
     def entry(self) -> Widget:
-        return self.chart
+        return self.charts.first
 
     def fit(self, narrow: bool, wide: bool) -> None:
         self.set_class(narrow, "narrow")
 
     def relabel(self) -> None:
-        self.chart.set_words(chart_words(), _("This run logged no loss."))
+        self.charts.set_empty(_("This run logged no loss."))
 
     def show(self) -> None:
-        run = self.studio.run_at(shell(self).rail.runs.cursor_row)
+        run = self._run()
         if run is None:
-            self.chart.set_points([], [])
+            self.charts.set_pictures([], None)
             self.facts.set_lines([[], [(_("There is no run yet."), "dim")]])
             return
         self.facts.set_title(run.name)
@@ -74,6 +71,9 @@ class RunView(View):
         if asked != self._asked:
             self._asked = asked
             self._ask(run.path)
+
+    def _run(self) -> RunSummary | None:
+        return self.studio.run_at(shell(self).rail.runs.cursor_row)
 
     def _ask(self, path: Path) -> None:
         from engine.runs.curves import read_curves
@@ -91,9 +91,11 @@ class RunView(View):
         except OSError as error:
             self.app.notify(str(error), severity="error")
             return
-        self.chart.set_points(curves.steps, curves.losses)
-        self.chart.set_validation(curves.eval_steps, curves.eval_losses)
-        self.chart.set_total(curves.total_steps or None)
+        from engine.runs.measures import of_curves, pictures
+
+        run = self._run()
+        stage = run.stage if run is not None else ""
+        self.charts.set_pictures(pictures(stage, *of_curves(curves)), curves.total_steps or None)
 
     def _lines(self, run: RunSummary) -> list[Line]:
         steps = f"{thousands(run.step)}/{thousands(run.total_steps)}" if run.total_steps else "–"
@@ -114,8 +116,33 @@ class RunView(View):
             lines.append([(run.last_note, role)])
         return lines
 
-    def action_zoom(self) -> None:
-        self.chart.zoom()
+    def idle(self) -> frozenset[str]:
+        run = self._run()
+        return self.charts_idle(run is not None and run.stage in SAMPLING_STAGES)
 
-    def action_log_axis(self) -> None:
-        self.chart.toggle_log()
+    def read_completions(self) -> None:
+        from engine.worker.questions import completions_of
+
+        run = self._run()
+        if run is None:
+            return
+
+        def answered(future: Future[tuple[Completions, ...]]) -> None:
+            shell(self).call_from_thread_later(self._open_completions, future)
+
+        self.studio.ask(answered, completions_of, run.path, key="completions")
+
+    def _open_completions(self, future: Future[tuple[Completions, ...]]) -> None:
+        from tui.dialogs.completions import CompletionsCard, no_completions
+
+        try:
+            found = future.result()
+        except CancelledError:
+            return
+        except OSError as error:
+            self.app.notify(str(error), severity="error")
+            return
+        if found:
+            self.app.push_screen(CompletionsCard(lambda: found))
+        else:
+            self.app.notify(no_completions())

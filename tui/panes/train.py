@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from tui.actions import bindings
 from tui.language import _
-from tui.panes.view import View
-from tui.panes.words import chart_words
-from tui.widgets.chart import LossChart
+from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.gauge import GaugeRow, Machine, Watched, WatchRow
 from tui.widgets.log_lines import LogLine, LogPanel
 from tui.widgets.numbers import loss, memory, memory_of, rate, size, thousands
 
 if TYPE_CHECKING:
+    from engine.runs.measures import Picture
     from engine.telemetry import Reading
     from tui.live import LiveRun
     from tui.studio import Studio
@@ -29,11 +27,9 @@ if TYPE_CHECKING:
 NEAR_LIMIT = 0.92
 
 
-class TrainView(View):
+class TrainView(ChartView):
     """Watches `studio.live`. Before the first run it says what `t` will do."""
 
-    scope = "train"
-    BINDINGS: ClassVar = bindings("train")
     DEFAULT_CSS = """
     TrainView #curves { height: 1fr; }
     TrainView #watch { height: auto; }
@@ -51,7 +47,7 @@ class TrainView(View):
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-train")
         self.welcome = LinesPanel(_("Welcome"), id="welcome")
-        self.chart = LossChart(chart_words(), empty=_no_point())
+        self.charts = MeasureCharts(_no_point())
         self.watched = Watched(_("also watched"))
         self.machine = Machine(_("machine"))
         self.log_panel = LogPanel(_("log"), figure=_line_count)
@@ -65,14 +61,14 @@ class TrainView(View):
     def compose(self) -> ComposeResult:
         with Vertical(id="curves"):
             yield self.welcome
-            yield self.chart
+            yield self.charts
         with Vertical(id="watch"):
             yield self.watched
             yield self.machine
             yield self.log_panel
 
     def entry(self) -> Widget:
-        return self.welcome if self.welcome.display else self.chart
+        return self.welcome if self.welcome.display else self.charts.first
 
     def fit(self, narrow: bool, wide: bool) -> None:
         self._narrow = narrow
@@ -87,9 +83,7 @@ class TrainView(View):
 
     def relabel(self) -> None:
         self.welcome.set_title(_("Welcome"))
-        self.chart.set_words(
-            chart_words(), _("No point yet: the curve begins with the first step.")
-        )
+        self.charts.set_empty(_no_point())
         self.watched.set_title(_("also watched"))
         self.machine.set_title(_("machine"))
         self.log_panel.set_title(_("log"))
@@ -98,9 +92,9 @@ class TrainView(View):
         live = self.studio.live
         began = live is not None
         if began and self.welcome.has_focus:
-            self.chart.focus()
+            self.charts.first.focus()
         self.welcome.display = not began
-        self.chart.display = began
+        self.charts.display = began
         self.watched.display = began
         if live is None:
             self.welcome.set_lines(self._first_words())
@@ -110,9 +104,8 @@ class TrainView(View):
         self._show_log(live)
 
     def _show_curves(self, live: LiveRun) -> None:
-        self.chart.set_points(live.steps, live.losses)
-        self.chart.set_validation(live.eval_steps, live.eval_losses)
-        self.chart.set_total(live.total_steps or None)
+        pictures = live.pictures()
+        self.charts.set_pictures(pictures, live.total_steps or None)
         share = len(live.steps) and live.step / live.total_steps if live.total_steps else None
         rows = [
             WatchRow(
@@ -131,12 +124,30 @@ class TrainView(View):
             rows.append(WatchRow("", speed, tuple(live.speeds), share))
         else:
             rows.append(WatchRow(_("tokens a second"), speed[:-6], tuple(live.speeds), share))
-        for name, values in live.watched.items():
-            rows.append(WatchRow(name.replace("_", " "), loss(values[-1]), tuple(values), share))
+        rows += self._other_rows(live, pictures, share)
         if not self._narrow:
             rows = rows[: max(2, self.size.height // 6)]
             self.watched.styles.height = len(rows) + 2
         self.watched.update(rows)
+
+    def _other_rows(
+        self, live: LiveRun, pictures: Sequence[Picture], share: float | None
+    ) -> list[WatchRow]:
+        """What its stage is watched by first (by its short name), then what else was logged."""
+        from engine.runs.measures import named_in
+
+        rows = []
+        for picture in pictures:
+            measure, (_steps, values) = picture.measure, picture.points
+            if measure.key != "loss" and measure.curves is None and values:
+                told = WatchRow(_(measure.label), loss(values[-1]), tuple(values), share)
+                rows.append(told)
+        known = named_in(pictures)
+        for name, (_steps, values) in live.watched.items():
+            if name not in known and values:
+                label = name.replace("_", " ")
+                rows.append(WatchRow(label, loss(values[-1]), tuple(values), share))
+        return rows
 
     def _show_machine(self) -> None:
         reading = self.studio.reading
@@ -234,11 +245,18 @@ class TrainView(View):
         parts.append(f"{size(reading.disk_free)} {_('disk free')}")
         return " · ".join(parts)
 
-    def action_zoom(self) -> None:
-        self.chart.zoom()
+    def idle(self) -> frozenset[str]:
+        live = self.studio.live
+        return self.charts_idle(bool(live and live.completions))
 
-    def action_log_axis(self) -> None:
-        self.chart.toggle_log()
+    def read_completions(self) -> None:
+        from tui.dialogs.completions import CompletionsCard, no_completions
+
+        live = self.studio.live
+        if live is None or not live.completions:
+            self.app.notify(no_completions())
+            return
+        self.app.push_screen(CompletionsCard(lambda: tuple(live.completions)))
 
 
 def _line_count(count: int) -> str:

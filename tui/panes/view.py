@@ -37,6 +37,10 @@ class View(Vertical):
         """Step out of something within the view (a filter); False where there is nothing."""
         return False
 
+    def idle(self) -> frozenset[str]:
+        """Its actions that would do nothing now: the bottom line leaves them out."""
+        return frozenset()
+
     def fit(self, narrow: bool, wide: bool) -> None:
         """The screen's size class changed: narrow is under 100 columns or 30 rows, wide from 160
         columns on."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual.binding import Binding
 
+from tui.widgets.braille import braille
 from tui.widgets.curves import (
     ZOOMS,
     Axis,
@@ -38,43 +39,12 @@ Cell = tuple[str, str]
 Series = tuple[list[float], list[float]]
 
 
-def braille(
-    runs: Sequence[Sequence[Point]],
-    width: int,
-    height: int,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    *,
-    joined: bool,
-) -> list[str]:
-    """Points drawn by plotext into `height` lines of `width` braille cells; those of a run joined
-    by a line where `joined`. All values must be finite."""
-    # Late: it takes 80 ms, and the first screen has no curve.
-    import plotext
-
-    plotext.clear_figure()
-    plotext.limitsize(False, False)
-    plotext.plotsize(width, height)
-    plotext.frame(False)
-    plotext.xticks([])
-    plotext.yticks([])
-    plotext.theme("clear")
-    plotext.xlim(*x_range)
-    plotext.ylim(*y_range)
-    draw = plotext.plot if joined else plotext.scatter
-    for run in runs:
-        draw([x for x, _ in run], [y for _, y in run], marker="braille")
-    lines = plotext.uncolorize(plotext.build()).split("\n")[:height]
-    plotext.clear_figure()
-    return [f"{line:<{width}}" for line in lines]
-
-
 class LossChart(Framed):
     """A measure over the steps of a run (the loss, or any other).
 
     The x axis spans the planned run, the y axis moves in round steps. With fewer than 8 lines it is
     a sparkline with the newest value. `words` are the names in the legend: of the measure, the
-    smoothed curve, the original points, and validation.
+    smoothed curve, the original points (empty: they aren't named), and validation.
     """
 
     BINDINGS: ClassVar = [
@@ -93,6 +63,7 @@ class LossChart(Framed):
     ) -> None:
         super().__init__("", name=name, id=id, classes=classes)
         self._words = words
+        self._note = ("", "")
         self._empty = empty
         self._steps: list[float] = []
         self._values: list[float] = []
@@ -170,13 +141,17 @@ class LossChart(Framed):
         self, runs: Sequence[tuple[str, Sequence[float], Sequence[float | None]]]
     ) -> None:
         """Other runs to compare with, as (name, steps, values), at most five: their smoothed curves
-        lie below this one's."""
+        lie below this one's. Of a single one the newest value stands beside this one's."""
         new = []
         for run_name, steps, values in runs[:5]:
             kept, known = in_order(steps, values)
             new.append((run_name, kept, smoothed(known)))
-        self._overlays = tuple(new)
-        self._chart_changed()
+        old = self._overlays
+        if len(new) != len(old) or not all(
+            one[:2] == two[:2] and _same(one[2], two[2]) for one, two in zip(new, old, strict=True)
+        ):
+            self._overlays = tuple(new)
+            self._chart_changed()
 
     def set_total(self, total_steps: float | None) -> None:
         """The steps that are planned, or None."""
@@ -184,11 +159,15 @@ class LossChart(Framed):
             self._total = total_steps
             self._chart_changed()
 
-    def set_words(self, words: tuple[str, str, str, str], empty: str = "") -> None:
-        """The names in the legend in another language, and what an empty chart says."""
-        self._words = words
-        self._empty = empty or self._empty
-        self._chart_changed()
+    def set_words(
+        self, words: tuple[str, str, str, str], empty: str = "", note: tuple[str, str] = ("", "")
+    ) -> None:
+        """The names in the legend, and what an empty chart says. `note` stands dim behind the
+        measure's name: a sign, and words in its place where there is room."""
+        new = (words, empty or self._empty, note)
+        if new != (self._words, self._empty, self._note):
+            self._words, self._empty, self._note = new
+            self._chart_changed()
 
     def toggle_log(self) -> None:
         """Between a linear and a logarithmic value axis."""
@@ -212,7 +191,12 @@ class LossChart(Framed):
     def _chart_changed(self) -> None:
         self._drawn = None
         newest = self.newest
-        self._figure = "" if newest is None else [(loss_text(newest), "series1 bold")]
+        figure: list[Span] = [] if newest is None else [(loss_text(newest), "series1 bold")]
+        if figure and len(self._overlays) == 1:
+            _, _, values = self._overlays[0]
+            last = next((value for value in reversed(values) if math.isfinite(value)), None)
+            figure += [(" · ", "dim"), (loss_text(last), _overlay_role(0))]
+        self._figure = figure or ""
         self.picture_changed()
 
     # Drawing
@@ -225,13 +209,12 @@ class LossChart(Framed):
     def _legend(self, width: int) -> Line:
         measure, curve, points, checks = self._words
         wide = width >= 86
-        legend: list[Span] = [
-            (measure, "accent bold" if self.lit else "text"),
-            ("  ━", "series1"),
-            (f" {curve}{'  ' if wide else ' '}", "text"),
-            ("·", "dim"),
-            (f" {points}", "text"),
-        ]
+        legend: list[Span] = [(visible(measure), "accent bold" if self.lit else "text")]
+        if any(self._note):
+            legend.append((f", {self._note[1]}" if wide else f" {self._note[0]}", "dim"))
+        legend += [("  ━", "series1"), (f" {curve}", "text")]
+        if points:
+            legend += [("  ·" if wide else " ·", "dim"), (f" {points}", "text")]
         if wide or self._validation[0]:
             legend += [(f"{'  ' if wide else ' '}{MARK}", "series2"), (f" {checks}", "text")]
         for index, (run_name, _, _) in enumerate(self._overlays):

@@ -140,9 +140,9 @@ async def test_an_opened_run_shows_its_curve_and_facts(open_screen, home: Path) 
         view = shown.app.views["runs"]
         assert shown.app.focused is view.entry()
         assert "15/15" in shown.text and "0.61" in shown.text
-        assert view.chart._steps == [5, 10, 15]  # type: ignore[attr-defined]
+        assert view.charts.first._steps == [5, 10, 15]  # type: ignore[attr-defined]
         await shown.press("y", "z", "escape", "down")
-        assert view.chart._steps == [5, 10]  # type: ignore[attr-defined]
+        assert view.charts.first._steps == [5, 10]  # type: ignore[attr-defined]
         await shown.press("enter", "escape", "escape")
         assert shown.places == ["train"]
 

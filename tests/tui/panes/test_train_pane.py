@@ -151,7 +151,7 @@ async def test_zoom_and_log_axis_are_reached_by_their_keys(open_screen) -> None:
     async with open_screen() as shown:
         fed(shown)
         await shown.settle()
-        chart = shown.app.views["train"].chart  # type: ignore[attr-defined]
+        chart = shown.app.views["train"].charts.first  # type: ignore[attr-defined]
         assert shown.app.focused is chart
         await shown.press("y", "z")
         assert chart.log_axis and chart.zoom_level != "all"
