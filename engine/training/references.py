@@ -5,7 +5,7 @@
 | a new LoRA adapter | the base, the adapter switched off | none |
 | an adapter that is trained on | its values at the start, put in its place | the adapter |
 | full, freeze | a second, frozen model | the model, in the type it computes in |
-| any, with `ref_model` or `ref_model_adapters` | that model | the model |
+| any, with `ref_model` | that model, `ref_model_adapters` merged into it | the model |
 
 TRL would copy the adapter under the name `ref` whenever it is given a PeftModel, also a new one,
 and would save that copy with each checkpoint; `NoModel` is given to it instead.
@@ -89,8 +89,8 @@ def load_reference(parts: Parts) -> Reference:
     from peft import PeftModel
 
     config = parts.config
-    if config.ref_model or config.ref_model_adapters:
-        return Reference(model=_other_model(parts))
+    if config.ref_model:
+        return Reference(model=_other_model(parts, config.ref_model))
     if not isinstance(parts.model, PeftModel):
         return Reference(model=_frozen(parts, parts.model_folder.path))
     if config.adapters and not config.create_new_adapter:
@@ -99,29 +99,26 @@ def load_reference(parts: Parts) -> Reference:
     return Reference()
 
 
-def _other_model(parts: Parts) -> Any:
+def _other_model(parts: Parts, name: str) -> Any:
     from engine.models import adapter_folders, attach_adapters, check_adapter, resolve
 
     config, session = parts.config, parts.session
-    path = parts.model_folder.path
-    if config.ref_model:
-        # The revision and the adapters in the settings are the policy's.
-        with _blamed_on("ref_model"):
-            path = resolve(
-                config.ref_model,
-                replace(config, model_revision="main"),
-                progress=session.progress,
-                check_stop=session.control.check,
-            ).path
+    with _blamed_on("ref_model"):
+        path = resolve(
+            name,
+            replace(config, model_revision="main"),  # the revision in the settings is the policy's
+            progress=session.progress,
+            check_stop=session.control.check,
+        ).path
         _check_same_tokens(parts, path)
+        model = _frozen(parts, path)
     if not config.ref_model_adapters:
-        with _blamed_on("ref_model"):
-            return _frozen(parts, path)
+        return model
     with _blamed_on("ref_model_adapters"):
         folders = adapter_folders(config.ref_model_adapters)
         for folder in folders:
             check_adapter(folder)
-        model = attach_adapters(_frozen(parts, path), folders, parts.precision, trainable=False)
+        model = attach_adapters(model, folders, parts.precision, trainable=False)
         return model.merge_and_unload().requires_grad_(False)
 
 
@@ -138,8 +135,7 @@ def _frozen(parts: Parts, path: Path) -> Any:
 def _check_same_tokens(parts: Parts, path: Path) -> None:
     from engine.models import load_tokenizer
 
-    with _blamed_on("ref_model"):
-        theirs = load_tokenizer(path, bool(parts.config.trust_remote_code))
+    theirs = load_tokenizer(path, bool(parts.config.trust_remote_code))
     if theirs.get_vocab() != parts.tokenizer.get_vocab():
         raise BadInput(
             Problem(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.problem import BadInput, Problem
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 def build_trainer(parts: Parts) -> Any:
     """A ready trainer over encoded pairs (`prompt_ids`, `chosen_ids`, `rejected_ids`).
 
-    Raises BadInput for settings that `pref_loss` has no use for, and for a reference model that
-    can't be loaded.
+    Raises BadInput for a loss that can't be computed, and for a reference model that can't be
+    loaded.
     """
     from trl import DPOConfig
 
@@ -25,7 +27,7 @@ def build_trainer(parts: Parts) -> Any:
     from engine.training.references import load_reference
 
     config, model = parts.config, parts.model
-    preference = preference_of(config)
+    preference = preference_of(config, parts.session.say)
     reference = load_reference(parts) if preference.needs_reference else None
     models = [model]
     if reference is not None and reference.model is not None:
@@ -51,8 +53,9 @@ def build_trainer(parts: Parts) -> Any:
     )
 
 
-def preference_of(config: RunConfig) -> Preference:
-    """The loss that the settings describe. Raises BadInput for one that contradicts itself."""
+def preference_of(config: RunConfig, say: Callable[[str, str], object]) -> Preference:
+    """The loss that the settings describe; `say` hears of those that it has no use for. Raises
+    BadInput for one that can't be computed."""
     from engine.training.losses.preference import Preference
 
     found = Preference(
@@ -64,20 +67,21 @@ def preference_of(config: RunConfig) -> Preference:
         sft_weight=config.pref_ftx,
         bco_weight=config.pref_bco_weight,
     )
-    if not found.needs_reference:
-        for setting in ("pref_bco_weight", "ld_alpha", "ref_model", "ref_model_adapters"):
-            if getattr(config, setting):
-                raise _useless(setting, f"{config.pref_loss} compares with no reference model.")
     if found.loss == "robust" and not 0 < found.smoothing < 0.5:
-        raise _useless(
-            "dpo_label_smoothing",
-            "robust needs the share of wrong labels, above 0 and below 0.5.",
-            f"Set dpo_label_smoothing, 0.1 for instance; it is {found.smoothing:g}.",
+        raise BadInput(
+            Problem(
+                "robust needs the share of wrong labels, above 0 and below 0.5.",
+                where="dpo_label_smoothing",
+                hint="Set dpo_label_smoothing, to 0.1 for instance.",
+                setting="dpo_label_smoothing",
+            )
         )
-    return found
-
-
-def _useless(setting: str, what: str, hint: str = "") -> BadInput:
-    return BadInput(
-        Problem(what, where=setting, hint=hint or f"Leave {setting} out.", setting=setting)
-    )
+    if found.needs_reference:
+        return found
+    for setting in ("pref_bco_weight", "ld_alpha", "ref_model"):
+        if getattr(config, setting):
+            say(
+                f"{setting} has no effect: {found.loss} compares with no reference model.",
+                "note",
+            )
+    return replace(found, bco_weight=0.0, ld_alpha=None)
