@@ -4,26 +4,64 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.training.forms import choose_form
+from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.training.losses.tokens import TokenObjective
     from engine.training.parts import Parts
     from engine.training.trainer import SftTrainer
 
 
 def build_trainer(parts: Parts) -> SftTrainer:
-    """A ready trainer over encoded rows (`input_ids`, `labels`)."""
+    """A ready trainer over encoded rows (`input_ids`, `labels`).
+
+    Raises BadInput for settings that ask for two losses at once.
+    """
     from trl import SFTConfig
 
+    from engine.training.references import load_reference
+    from engine.training.second_model import choose_form_for_both
     from engine.training.trainer import SftTrainer
 
     pad = parts.tokenizer.pad_token_id or 0
+    objective = objective_of(parts.config)
+    reference = load_reference(parts) if objective.kind == "asft" else None
+    second = reference.model if reference else None
     return SftTrainer(
         args=parts.arguments(SFTConfig, **SFT_ARGUMENTS),
-        data_collator=choose_form(parts.model, parts.config, parts.device, parts.longest, pad),
+        data_collator=choose_form_for_both(
+            parts.model, second, parts.config, parts.device, parts.longest, pad
+        ),
+        objective=objective,
+        reference=reference,
         measure_accuracy=parts.config.compute_accuracy,
         **parts.run_options(),
     )
+
+
+def objective_of(config: RunConfig) -> TokenObjective:
+    """The loss that the settings ask for. Raises BadInput where they ask for several."""
+    from engine.training.losses.tokens import TokenObjective
+
+    asked = [name for name in ("dft", "asft", "eaft") if getattr(config, f"use_{name}_loss")]
+    if len(asked) > 1:
+        names = " and ".join(f"use_{name}_loss" for name in asked)
+        raise BadInput(
+            Problem(
+                f"{names} are on together, but a run has one loss.",
+                where="settings",
+                hint="Leave one of them on.",
+                setting=f"use_{asked[1]}_loss",
+            )
+        )
+    if asked == ["dft"]:
+        return TokenObjective("dft")
+    if asked == ["asft"]:
+        return TokenObjective("asft", config.asft_alpha)
+    if asked == ["eaft"]:
+        return TokenObjective("eaft", config.eaft_alpha)
+    return TokenObjective()
 
 
 # Rows come encoded, and the collator is finetui's: TRL is to prepare nothing.

@@ -1,0 +1,87 @@
+"""Distillation: a student learns a teacher's output distribution, on data or its own samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.problem import BadInput, Problem
+from engine.training.stages.sft import SFT_ARGUMENTS
+
+if TYPE_CHECKING:
+    from engine.training.distil.trainer import DistilTrainer
+    from engine.training.parts import Parts
+
+
+def build_trainer(parts: Parts) -> DistilTrainer:
+    """A ready trainer over encoded rows (`input_ids`, `labels`), or over prompts where
+    `distill_on` is samples (`prompt_ids`, `prompt`, `answer`).
+
+    Raises BadInput for a teacher that can't be loaded or reads text differently.
+    """
+    from trl import SFTConfig
+
+    from engine.training.distil.samples import Prompts, SampledTrainer
+    from engine.training.distil.teacher import load_teacher
+    from engine.training.distil.trainer import DistilTrainer
+    from engine.training.second_model import choose_form_for_both
+
+    config = parts.config
+    teacher = load_teacher(parts)
+    options = {
+        "args": parts.arguments(SFTConfig, **SFT_ARGUMENTS),
+        "teacher": teacher,
+        "beta": config.distill_beta,
+        "temperature": config.distill_temperature,
+        "measure_accuracy": config.compute_accuracy,
+        **parts.run_options(),
+    }
+    sampled = config.distill_on == "samples"
+    longest = _longest_sampled(parts) if sampled else parts.longest
+    pad = parts.tokenizer.pad_token_id or 0
+    form = choose_form_for_both(parts.model, teacher.model, config, parts.device, longest, pad)
+    if not sampled:
+        return DistilTrainer(data_collator=form, **options)
+    return SampledTrainer(
+        data_collator=Prompts(pad),
+        form=form,
+        choice=_choice(parts),
+        publish=parts.session.publish,
+        **options,
+    )
+
+
+def _longest_sampled(parts: Parts) -> int:
+    """Tokens of the longest prompt with its answer. Raises BadInput where none has room."""
+    config = parts.config
+    if config.max_new_tokens:
+        return parts.longest + config.max_new_tokens
+    if parts.longest >= config.max_length:
+        raise BadInput(
+            Problem(
+                f"The longest prompt has {parts.longest:,} tokens, and max_length "
+                f"{config.max_length:,} leaves no room for an answer.",
+                where="max_length",
+                hint="Raise max_length, or set max_new_tokens.",
+                setting="max_length",
+            )
+        )
+    return config.max_length
+
+
+def _choice(parts: Parts) -> Any:
+    """How the student's answers are sampled."""
+    from transformers import GenerationConfig
+
+    config = parts.config
+    new = config.max_new_tokens
+    limit = {"max_new_tokens": new} if new else {"max_length": config.max_length}
+    return GenerationConfig(
+        **limit,
+        do_sample=True,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        eos_token_id=list(parts.encoder.eos_ids),
+        pad_token_id=parts.tokenizer.pad_token_id or 0,
+        use_cache=True,
+    )
