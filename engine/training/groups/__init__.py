@@ -1,0 +1,1 @@
+"""Learning from groups of answers to one prompt: GRPO and RLOO."""

@@ -1,0 +1,138 @@
+"""From a run's parts to a trainer that learns from groups of answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.problem import BadInput, Problem
+from engine.training.rewards.functions import NEEDS_REFERENCE
+
+if TYPE_CHECKING:
+    from engine.training.parts import Parts
+    from engine.training.ppo.scoring import Scoring
+
+
+def build_group_trainer(parts: Parts, trainer: Any, arguments: type, usual_beta: float) -> Any:
+    """A ready `trainer` (a `GroupRunTrainer`) over encoded prompts, with arguments of a class.
+
+    `usual_beta` is the KL weight where the settings have none. Raises BadInput for rewards that
+    can't be had, a reference model that can't be loaded, and an adapter on the language head.
+    """
+    from engine.training.ppo.rollout import Sampling
+    from engine.training.ppo.scoring import Scoring
+    from engine.training.references import load_reference
+
+    config = parts.config
+    beta = usual_beta if config.kl_beta is None else config.kl_beta
+    _check_head(parts.model)
+    sampling = Sampling.of(parts)
+    scoring = Scoring.of(parts, sampling.end_ids)
+    _check_references(parts, scoring)
+    _say_what_is_left_out(parts)
+    reference = load_reference(parts) if beta else None
+    return trainer(
+        **parts.run_options(),
+        args=parts.arguments(
+            arguments,
+            **_best_by_reward(parts),
+            # TRL would load a reference of its own for a weight that is not 0.
+            beta=0.0,
+            num_generations=config.num_generations,
+            num_generations_eval=1,
+            max_completion_length=config.max_new_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            reward_weights=_weights(scoring),
+            # What is trained has to be what was sampled from, to the digit.
+            disable_dropout=True,
+            neftune_noise_alpha=None,
+        ),
+        sampling=sampling,
+        scoring=scoring,
+        reference=reference,
+        beta=beta,
+        publish=parts.session.publish,
+    )
+
+
+def _weights(scoring: Scoring) -> list[float]:
+    models = [scoring.model_weight] if scoring.model is not None else []
+    return [reward.weight for reward in scoring.functions] + models
+
+
+def _best_by_reward(parts: Parts) -> dict[str, Any]:
+    """The best checkpoint is the one with the highest held-out reward, unless settings differ."""
+    config = parts.config
+    if config.eval_strategy == "no" or config.metric_for_best_model:
+        return {}
+    return {"metric_for_best_model": "reward", "greater_is_better": True}
+
+
+def _check_head(model: Any) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if isinstance(model.get_output_embeddings(), BaseTunerLayer):
+        raise BadInput(
+            Problem(
+                "An adapter on the language head (lm_head) can't be trained in this stage.",
+                where="lora_target",
+                hint="Take lm_head out of lora_target; to train the whole head, name it in "
+                "additional_target.",
+                setting="lora_target",
+            )
+        )
+
+
+def _check_references(parts: Parts, scoring: Scoring) -> None:
+    """Rewards that compare with a reference answer need rows that have one."""
+    comparing = [r.name for r in scoring.functions if r.name in NEEDS_REFERENCE]
+    answers = parts.train["answer"]
+    lacking = sum(not answer.strip() for answer in answers)
+    if not comparing or not lacking:
+        return
+    total = len(answers)
+    if lacking == total and len(comparing) == len(scoring.functions) and scoring.model is None:
+        raise BadInput(
+            Problem(
+                f"{comparing[0]} compares with a reference answer, and no row has one.",
+                where="dataset",
+                hint="Take a set with answers, or a reward that needs none, such as length, regex "
+                "or json_valid.",
+                setting="reward_funcs",
+            )
+        )
+    parts.session.say(
+        f"{lacking} of {total} rows have no reference answer: {', '.join(comparing)} gives their "
+        "answers no reward.",
+        "note",
+    )
+
+
+def _say_what_is_left_out(parts: Parts) -> None:
+    config, session = parts.config, parts.session
+    if config.lora_dropout and config.finetuning_type == "lora":
+        session.say(
+            "lora_dropout: what is trained has to be what was sampled from, so dropout is off.",
+            "note",
+        )
+    if config.neftune_noise_alpha:
+        session.say(
+            "neftune_noise_alpha: what is trained has to be what was sampled from, so there is no "
+            "noise.",
+            "note",
+        )
+    context = getattr(parts.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = parts.longest + config.max_new_tokens
+    if context is not None and longest > context:
+        session.say(
+            f"The longest prompt and its answer may take {longest} tokens, and the model attends "
+            f"to {context}: lower cutoff_len or max_new_tokens.",
+            "warning",
+        )
+    if parts.resume is not None:
+        session.say(
+            f"Sampling goes on from the random state of the checkpoint: answers of step "
+            f"{parts.resume.step + 1} that were sampled before the stop are sampled again.",
+            "note",
+        )
