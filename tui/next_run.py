@@ -7,6 +7,7 @@ from typing import Any
 from engine.config import (
     RunConfig,
     apply_preset,
+    apply_stage,
     check,
     defaults_for_form,
     form_base,
@@ -53,6 +54,16 @@ class NextRun:
             config = with_value(config, name, value)
         self._take(config)
 
+    def change_stage(self, stage: str) -> dict[str, Any]:
+        """Go to another stage, with its first values; returns what else that changed."""
+        before = self.config
+        self._take(apply_stage(before, stage))
+        return {
+            name: getattr(self.config, name)
+            for name in settings()
+            if name != "stage" and getattr(self.config, name) != getattr(before, name)
+        }
+
     def take_over(self, config: RunConfig) -> None:
         """Take a whole run description (a file's, a run's) into the form."""
         self._take(config)
@@ -85,8 +96,8 @@ class NextRun:
                 self.notes.append(fault)
 
     def base(self) -> RunConfig:
-        """What "changed" is measured against: the form before any preset."""
-        return form_base()
+        """What "changed" is measured against: the stage's form before any preset."""
+        return form_base(self.config.stage, self.config.finetuning_type)
 
     def changed(self) -> set[str]:
         """The settings shown in a form that differ from the form's own start."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.language import _
+
 if TYPE_CHECKING:
     from engine.runs.history import RunSummary
 
@@ -17,31 +19,44 @@ class Source:
     """A model to talk to, score or export: a base, or a base with an adapter of a run.
 
     `model` and `adapter` are what the run description takes; `folder` is the run it came from.
+    `scores` tells that it is a reward model, `best` that its run measured best there.
     """
 
     label: str
     model: str
     adapter: str = ""
     folder: Path | None = None
+    scores: bool = False
+    best: bool = False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a list of models says of it beside its name."""
+        words = [_("reward model")] if self.scores else []
+        return ("  ".join([*words, *(["★"] if self.best else [])]),) if words or self.best else ()
 
 
 def run_sources(run: RunSummary) -> tuple[Source, ...]:
     """The result of a run (when it has one) and its complete checkpoints, newest first; `model` is
     empty where the run's files don't tell its base. Reads the run's folder."""
-    from engine.worker.questions import run_model
+    from engine.worker.questions import best_step, is_reward_model, run_model
 
+    best = best_step(run.path)
     model = run_model(run.path)
     lora = run.method in ("lora", "")
     found: list[Source] = []
     places = []
     if any((run.path / name).exists() for name in ("adapter_model.safetensors", *_WHOLE)):
-        places.append((run.name, run.path))
+        places.append((run.name, run.path, False))
     for step in reversed(run.checkpoints):
         folder = run.path / f"checkpoint-{step}"
-        places.append((f"{run.name}/checkpoint-{step}", folder))
-    for label, folder in places:
+        at_best = best is not None and step == best.step
+        places.append((f"{run.name}/checkpoint-{step}", folder, at_best))
+    for label, folder, at_best in places:
         if lora and (folder / "adapter_config.json").exists():
-            found.append(Source(label, model, str(folder), run.path))
+            scores = run.stage == "rm" or is_reward_model(folder)
+            found.append(Source(label, model, str(folder), run.path, scores, at_best))
         elif (folder / "config.json").exists():
-            found.append(Source(label, str(folder), "", run.path))
+            scores = is_reward_model(folder)
+            found.append(Source(label, str(folder), "", run.path, scores, at_best))
     return tuple(found)

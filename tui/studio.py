@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.config import RunConfig, check
+from engine.config import RunConfig, check, settings
 from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
@@ -91,7 +91,7 @@ class Studio(NextRun):
     def train(self, config: RunConfig) -> LiveRun:
         from engine.worker import TrainJob
 
-        problems = check(config)
+        problems = [*check(config), *self._misfits(config)]
         if problems:
             raise BadSettings(problems)
         live = self.submit(TrainJob(config), "train")
@@ -194,6 +194,35 @@ class Studio(NextRun):
         except BadInput as error:
             self.datasets, self.datasets_problem = [], error.problem
         self.look_again()
+
+    def check_form(self) -> None:
+        super().check_form()
+        self.problems += self._misfits(self.config)
+
+    def _misfits(self, config: RunConfig) -> list[Problem]:
+        """Chosen sets that don't suit the stage: they are told before a run starts for nothing."""
+        from engine.worker.questions import misfit
+
+        if config.dataset_dir != self.config.dataset_dir:
+            return []
+        found = []
+        for entry in self.datasets:
+            reason = misfit(entry, config.stage) if entry.name in config.datasets else ""
+            if reason:
+                found.append(
+                    Problem(
+                        f"The set {entry.name} does not suit the stage {config.stage}: {reason}.",
+                        hint="Choose another set in the panel Data, or another stage.",
+                        setting="dataset",
+                    )
+                )
+        return found
+
+    def fits_stages(self, entry: DatasetEntry) -> list[str]:
+        """The stages that a set suits."""
+        from engine.worker.questions import misfit
+
+        return [stage for stage in settings()["stage"].choices if not misfit(entry, stage)]
 
     def misfit(self, entry: DatasetEntry) -> str:
         """Why a set does not suit the form's stage; empty where it does."""

@@ -174,6 +174,8 @@ def empty_means(config: RunConfig, name: str) -> str:
         return f"{config.logging_steps:g}"
     if name == "data_seed":
         return str(config.seed)
+    if name == "metric_for_best_model" and config.stage in ("grpo", "rloo"):
+        return "reward"
     if name == "kl_beta":
         return "0.05" if config.stage == "rloo" else "0"
     return _EMPTY_MEANS.get(name, "")

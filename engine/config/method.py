@@ -24,6 +24,12 @@ def _lora(config: Any) -> bool:
     return bool(config.finetuning_type == "lora")
 
 
+def _drops(config: Any) -> bool:
+    # These stages compare exact log-probabilities, and switch it off.
+    off = config.stage in ("dpo", "kto", *WRITING_STAGES)
+    return _lora(config) and (not off or config.lora_dropout > 0)
+
+
 def _freeze(config: Any) -> bool:
     return bool(config.finetuning_type == "freeze")
 
@@ -88,7 +94,7 @@ class MethodGroup:
         lower="learns faster",
         usual="0 … 0.1",
         goes_with=("lora_rank", "num_train_epochs"),
-        applies=_lora,
+        applies=_drops,
         ge=0,
         lt=1,
     )

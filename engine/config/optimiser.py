@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from engine.config.declare import group, setting
+from engine.config.method import WRITING_STAGES
 
 # transformers.training_args.OptimizerNames, without those that need a package which finetui does
 # not install (their names are in later_values.py).
@@ -38,6 +39,11 @@ def _has_betas(config: Any) -> bool:
 
 def _has_epsilon(config: Any) -> bool:
     return "adam" in config.optim or "ademamix" in config.optim
+
+
+def _takes_noise(config: Any) -> bool:
+    # Off where answers are learned from as they were sampled.
+    return config.stage not in WRITING_STAGES or bool(config.neftune_noise_alpha)
 
 
 def _whole_rows(config: Any) -> bool:
@@ -93,6 +99,7 @@ class OptimiserGroup:
         higher="more noise; too much blurs the rows",
         lower="less noise; empty or 0 adds none",
         usual="empty, or 5 … 15",
+        applies=_takes_noise,
         ge=0,
     )
     label_smoothing_factor: float = setting(

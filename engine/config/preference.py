@@ -42,8 +42,13 @@ def _dpo_reference(config: Any) -> bool:
 
 
 def uses_reference(config: Any) -> bool:
-    """Whether the run compares with a reference model that may be named."""
-    return _dpo_reference(config) or _kto(config)
+    """Whether the run compares with a reference model, which may be named."""
+    if config.stage in ("grpo", "rloo"):
+        # rloo has a weight of its own where none is given.
+        usual = 0.05 if config.stage == "rloo" else 0.0
+        return bool(usual if config.kl_beta is None else config.kl_beta)
+    anchored = config.stage == "sft" and config.use_asft_loss
+    return anchored or _dpo_reference(config) or config.stage in ("kto", "ppo")
 
 
 def _names_reference(config: Any) -> bool:
@@ -176,17 +181,17 @@ class PreferenceGroup:
     ref_model: str | None = setting(
         None,
         label="Reference model",
-        section="Preference",
+        section="Model",
         help="The model that the trained one is compared with; empty is the model as it was "
         "before training, which LoRA needs no second copy for.",
         usual="empty",
-        goes_with=("ref_model_adapters", "pref_beta"),
+        goes_with=("ref_model_adapters", "pref_beta", "kl_beta"),
         applies=uses_reference,
     )
     ref_model_adapters: str | None = setting(
         None,
         label="Reference adapters",
-        section="Preference",
+        section="Model",
         help="Adapters that are merged into the reference model, as a comma list.",
         usual="empty",
         goes_with=("ref_model",),

@@ -30,7 +30,8 @@ class ReinforcementGroup:
         label="Target KL",
         section="PPO",
         level="basic",
-        help="The distance from the starting model that the adaptive KL coefficient steers to.",
+        help="The KL to the starting model, in nats an answer, that the adaptive coefficient "
+        "steers to.",
         higher="the model may move further from its start for more reward",
         lower="answers stay closer to the starting model's",
         usual="1 … 6",
@@ -82,7 +83,7 @@ class ReinforcementGroup:
         False,
         label="Normalise scores",
         section="PPO",
-        help="Divides the reward model's scores by their running spread.",
+        help="Brings the scores to a mean of zero and a spread of one, by all that were seen.",
         usual="on where scores are far from the range −3 … 3",
         goes_with=("ppo_whiten_rewards",),
         applies=_ppo,

@@ -7,14 +7,23 @@ from typing import Any
 
 
 def export_card(
-    name: str, base: str, adapters: list[str], dtype: str, parameters: int, license_name: str | None
+    name: str,
+    base: str,
+    adapters: list[str],
+    dtype: str,
+    parameters: int,
+    license_name: str | None,
+    scores: bool = False,
 ) -> str:
-    """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`."""
+    """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`.
+
+    `scores` tells that it is a reward model.
+    """
     import yaml
 
     front: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if scores else "text-generation",
         "base_model": base,
         "tags": ["finetui"],
     }
@@ -23,6 +32,10 @@ def export_card(
     made = f"{_plain(base)} with the adapter {_plain(', '.join(adapters))} merged into it"
     if not adapters:
         made = f"{_plain(base)}, written anew"
+    kind = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
+    use = ["With Ollama: `ollama create NAME -f Modelfile`.", ""]
+    if scores:
+        use = ["A reward model: the one logit of a conversation is its score.", ""]
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
@@ -33,14 +46,13 @@ def export_card(
         f"{made}, by finetui: {parameters:,} parameters in {dtype}.",
         "",
         "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {kind}, AutoTokenizer",
         "",
-        'model = AutoModelForCausalLM.from_pretrained(".")',
+        f'model = {kind}.from_pretrained(".")',
         'tokenizer = AutoTokenizer.from_pretrained(".")',
         "```",
         "",
-        "With Ollama: `ollama create NAME -f Modelfile`.",
-        "",
+        *use,
     ]
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.export import weights
+from engine.export import scorer, weights
 from engine.export.adapter import Changes, NotByTensor, check_fit, read_changes
 from engine.export.card import export_card, license_of
 from engine.export.companions import copy_companions, write_configs, write_template
@@ -27,7 +27,8 @@ def run_export(config: RunConfig, session: JobSession) -> dict[str, Any]:
     `infer_dtype`, where `auto` keeps the type that each weight is stored in. (So a bf16 base stays
     bf16, and a full fine-tuning that was saved in fp32 stays fp32; bfloat16 halves it.) A head
     that shares the embedding's weight gets one of its own where an adapter changes only one of the
-    two. Shards are at most `export_size` GB.
+    two. Shards are at most `export_size` GB. A reward model becomes a folder of sequence
+    classification with its head.
 
     Returns `folder`, `size` (bytes of weights), `dtype`, `shards`, `parameters` and `seconds`.
     Raises BadInput for a target that exists or lies in its own source and for what can't be
@@ -54,14 +55,16 @@ class _Export:
         self.sources = sources
         self.target = target
         self.shard_bytes = config.export_size * weights.GIGABYTE
-        self.tied = self._tied() if sources.adapters else None
+        self.scores = scorer.scores(sources, config.stage)
+        self.head = scorer.find_head(sources) if self.scores else None
+        self.tied = self._tied() if sources.adapters and not self.scores else None
 
     def perform(self) -> dict[str, Any]:
         from engine.datasets import Encoder
         from engine.models.inference import text_folder
 
         session, sources = self.session, self.sources
-        texts = text_folder(sources)
+        texts = self._scorer_texts() if self.scores else text_folder(sources)
         encoder = Encoder(texts, self.config)
         device = self._device()
         self._refuse_quantised()
@@ -90,6 +93,7 @@ class _Export:
                     self.shard_bytes,
                     device,
                     self._touches_tied(),
+                    "score" if self.scores else "language",
                     session.progress,
                     session.check,
                 )
@@ -102,8 +106,11 @@ class _Export:
             write_template(folder, encoder, bool(sources.adapters), self.config.template)
             _, infos = weights.stored_weights(folder)
             parameters = sum(info.elements for info in infos.values())
-            text = modelfile(encoder, described, self.config.default_system)
-            (folder / "Modelfile").write_text(text, encoding="utf-8")
+            if self.head is None:
+                text = modelfile(encoder, described, self.config.default_system)
+                (folder / "Modelfile").write_text(text, encoding="utf-8")
+            else:
+                scorer.complete(folder, described, encoder.pad_id, self.head)
             (folder / "README.md").write_text(self._card(dtype, parameters), encoding="utf-8")
             size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
             session.check()
@@ -139,6 +146,8 @@ class _Export:
     def _plan(self) -> weights.Plan:
         """What is written, weight by weight. Raises NotByTensor where only peft can merge."""
         _, shapes = weights.stored_weights(self.sources.folder)
+        if self.head is not None:
+            shapes = scorer.without_language(shapes, self.head)
         head, embedding = self.tied or (None, None)
         if head is not None and embedding in shapes:
             shapes[head] = shapes[embedding]
@@ -150,9 +159,20 @@ class _Export:
             change = read_changes(adapter)
             check_fit(change, shapes)
             changes.append(change)
+        folder, dtype = self.sources.folder, self.config.infer_dtype
+        if self.head is not None:
+            changes.append(scorer.as_changes(folder, self.head))
+            return weights.plan(folder, dtype, changes, None, None, shapes)
         if embedding not in shapes:
             head = embedding = None
-        return weights.plan(self.sources.folder, self.config.infer_dtype, changes, head, embedding)
+        return weights.plan(folder, dtype, changes, head, embedding)
+
+    def _scorer_texts(self) -> Path:
+        """The tokenizer that a reward model was trained with: its padding is part of it."""
+        from engine.models.inference import text_folder
+
+        trained = [a for a in self.sources.adapters if (a / "tokenizer.json").is_file()]
+        return trained[-1] if trained else text_folder(self.sources)
 
     # -- what only peft can merge ------------------------------------------------------------
 
@@ -222,4 +242,5 @@ class _Export:
         base = given if "/" in given and not local else self.sources.name
         adapters = ["/".join(adapter.absolute().parts[-2:]) for adapter in self.sources.adapters]
         folder = self.sources.folder
-        return export_card(self.target.name, base, adapters, dtype, parameters, license_of(folder))
+        named = license_of(folder)
+        return export_card(self.target.name, base, adapters, dtype, parameters, named, self.scores)

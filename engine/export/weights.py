@@ -80,14 +80,17 @@ def plan(
     changes: Sequence[Changes],
     head: str | None,
     embedding: str | None,
+    infos: Mapping[str, TensorInfo] | None = None,
 ) -> Plan:
     """What is written: every stored weight, in `infer_dtype` (auto: each as it is stored).
 
     `head` and `embedding` name two modules' weights that are one in the base; where an adapter
     changes only one of them, or each in its own way, the head is written as a weight of its own.
-    Raises BadInput for weights that can't be added to or cast.
+    `infos` are the weights to write where they are not just the stored ones: those that an adapter
+    brings whole may be new. Raises BadInput for weights that can't be added to or cast.
     """
-    files, infos = stored_weights(folder)
+    files, stored = stored_weights(folder)
+    infos = dict(stored if infos is None else infos)
     touched = set().union(*(change.names for change in changes)) if changes else set()
     untied = head is not None and bool(touched & {head, embedding})
     if head is not None and embedding is not None:
@@ -106,6 +109,8 @@ def plan(
         for change in changes:
             if name in change.replaced:
                 shape = tuple(change.replaced[name].shape)
+        if source not in stored:
+            source = next(iter(stored))  # any: it is replaced
         weights.append(Written(name, source, TensorInfo(kind, shape)))
     return Plan(folder, files, weights, changes, untied)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.export.tied import untie
 from engine.models.inference import Sources
@@ -37,17 +37,19 @@ def merge_whole(
     shard_bytes: int,
     device: str,
     touches_tied: bool,
+    head: Literal["language", "score"],
     progress: Callable[[str, float, float, str], None],
     check_stop: Callable[[], object],
 ) -> Merged:
     """Load the base in fp32, let peft merge, round once to `dtype`, and save.
 
     Needs the memory of the model in fp32. `touches_tied` tells that the adapter changes a head or
-    an embedding that share a weight. Raises BadInput for an adapter that can't be merged at all.
+    an embedding that share a weight; `head` is the model's. Raises BadInput for an adapter that
+    can't be merged at all.
     """
     progress("loading the model", 0, 3, "parts")
     precision = Precision("fp32", "fp32", None, "fp32")
-    model: Any = load_model(sources.folder, config, precision, device, for_training=False)
+    model: Any = load_model(sources.folder, config, precision, device, False, head)
     if touches_tied:
         untie(model)
     check_stop()

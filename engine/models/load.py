@@ -146,14 +146,17 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
         if not scores:
             refuse_reward_model(adapter)
         try:
-            model = PeftModel.from_pretrained(
-                model,
-                str(adapter),
-                config=_scoring_config(adapter) if scores else None,
-                is_trainable=trainable and last,
-                autocast_adapter_dtype=precision.trained == "fp32" and trainable,
-                local_files_only=True,
-            )
+            widened = precision.trained == "fp32" and trainable
+            if scores:
+                model = _attach_scoring(model, adapter, trainable and last, widened)
+            else:
+                model = PeftModel.from_pretrained(
+                    model,
+                    str(adapter),
+                    is_trainable=trainable and last,
+                    autocast_adapter_dtype=widened,
+                    local_files_only=True,
+                )
         except (RuntimeError, ValueError, KeyError, OSError, TypeError) as error:
             if "size mismatch" in str(error) or "not found in the base model" in str(error):
                 what = "The adapter does not fit this base model: its shapes or modules differ."
@@ -167,9 +170,6 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
                     "adapter_name_or_path",
                 )
             ) from error
-        stored = read_value_head(adapter) if scores else None
-        if stored is not None:
-            put_head(model, *stored)
         if not last:
             model = model.merge_and_unload()
     if not trainable:
@@ -177,19 +177,34 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
     return model
 
 
-def _scoring_config(adapter: Path) -> Any:
-    """An adapter's description with the head among what it holds.
+def _attach_scoring(model: Any, adapter: Path, trainable: bool, widened: bool) -> Any:
+    """An adapter on a reward model, the head among what it holds.
 
-    The usual tool trains reward models as language models, with the head in a file beside them.
+    The usual tool trains reward models as language models, with the head in a file beside the
+    adapter; peft takes such adapters only with their head in place.
     """
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModelForSequenceClassification, set_peft_model_state_dict
+    from safetensors.torch import load_file
 
     described: Any = PeftConfig.from_pretrained(str(adapter))
     described.task_type = "SEQ_CLS"
+    described.inference_mode = not trainable
     # peft adds these two for such a task, each time anew.
     whole = [name for name in described.modules_to_save or () if name not in ("classifier", SCORE)]
     described.modules_to_save = whole or None
-    return described
+    head = score_layer(model)
+    weights = load_file(str(adapter / "adapter_model.safetensors"))
+    weights.setdefault(f"base_model.model.{SCORE}.weight", head.weight.detach().cpu())
+    if head.bias is not None:
+        weights.setdefault(f"base_model.model.{SCORE}.bias", head.bias.detach().cpu())
+    wrapped: Any = PeftModelForSequenceClassification(
+        model, described, autocast_adapter_dtype=widened
+    )
+    set_peft_model_state_dict(wrapped, weights)
+    stored = read_value_head(adapter)
+    if stored is not None:
+        put_head(wrapped, *stored)
+    return wrapped
 
 
 def adapter_folders(adapters: str | Path | list[Path]) -> list[Path]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import RunConfig
+from engine.config.method import writes_answers
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -27,13 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A line of the model list: what the run description calls it, what a person calls it."""
+    """A line of the model list: what the run description calls it, what a person calls it.
+
+    `scores` tells that it is a reward model, which can't be talked to.
+    """
 
     name: str
     label: str
     source: str
     parameters: int | None
     ready: bool
+    scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def known_models() -> list[KnownModel]:
 
     found = []
     for entry in models.known_models():
-        parameters = None
+        parameters, scores = None, False
         if entry.source == "demo":
             parameters = models.demo_card().parameters
         elif entry.path is not None:
@@ -87,7 +92,10 @@ def known_models() -> list[KnownModel]:
                 parameters = models.read_card(entry.path).parameters
             except BadInput:
                 parameters = None
-        found.append(KnownModel(entry.id, entry.name, entry.source, parameters, entry.ready))
+            scores = is_reward_model(entry.path)
+        found.append(
+            KnownModel(entry.id, entry.name, entry.source, parameters, entry.ready, scores)
+        )
     return found
 
 
@@ -99,6 +107,13 @@ def model_card(name: str) -> ModelCard:
         return models.demo_card()
     folder = models.resolve(name)
     return models.read_card(folder.path, folder.name)
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a model or an adapter scores answers instead of writing them."""
+    from engine.models import score_head
+
+    return score_head.is_reward_model(folder)
 
 
 def remember_model(name: str) -> None:
@@ -215,9 +230,25 @@ def _pieces(example: Example, config: RunConfig) -> tuple[tuple[TokenPiece, ...]
         return (), "The tokens are shown once the demo model has been fetched (the first run does)."
     try:
         encoder = _encoder(models.resolve(name).path, config)
-        return tuple(encoder.pieces(example)), ""
+        if config.stage == "pt":
+            from engine.datasets.encode_parts import as_text
+
+            example = as_text(encoder, example)
+        pieces = tuple(encoder.pieces(example))
+        return (_asked(pieces) if writes_answers(config) else pieces), ""
     except BadInput as error:
         return (), str(error.problem)
+
+
+def _asked(pieces: tuple[TokenPiece, ...]) -> tuple[TokenPiece, ...]:
+    """The pieces up to the last answer: a stage that writes its own answers is only asked."""
+    last = next((n for n in range(len(pieces) - 1, -1, -1) if pieces[n].part == "trained"), None)
+    if last is None:
+        return pieces
+    while last > 0 and pieces[last - 1].part == "trained":
+        last -= 1
+    return tuple(replace(one, part="prompt") if one.part == "trained" else one
+                 for one in pieces[:last])  # fmt: skip
 
 
 def find_row(name: str, text: str, after: int, config: RunConfig) -> int | None:
@@ -271,6 +302,37 @@ def run_model(run: Path) -> str:
         base = ""
     written = _written(run / "training_args.yaml").get("model_name_or_path")
     return str(written or base)
+
+
+@dataclass(frozen=True)
+class BestStep:
+    """Where a run measured best: `measure` is the log's name of what it watched."""
+
+    step: int
+    measure: str
+    value: float
+
+
+def best_step(run: Path) -> BestStep | None:
+    """The step whose evaluation was a run's best, by whichever measure it watched.
+
+    It is what the trainer noted in its newest checkpoint; None where it noted none.
+    """
+    from engine.runs.checkpoints import list_checkpoints
+
+    folders = [run, *(point.path for point in reversed(list_checkpoints(run)))]
+    for folder in folders:
+        try:
+            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        step = state.get("best_global_step") if isinstance(state, dict) else None
+        value = state.get("best_metric") if step else None
+        if not isinstance(step, int) or not isinstance(value, (int, float)):
+            continue
+        measure = str(_written(run / "training_args.yaml").get("metric_for_best_model") or "loss")
+        return BestStep(step, measure.removeprefix("eval_"), float(value))
+    return None
 
 
 def run_settings(run: Path) -> RunConfig:

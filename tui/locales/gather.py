@@ -120,8 +120,8 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     from engine.config import empty_means, form_base, presets, settings
     from engine.config.catalogue import SECTIONS
     from engine.models.explain import MESSAGES
-    from tui.panes.data import VIEWS
     from tui.panes.rail import RAIL_NAMES
+    from tui.panes.row_views import VIEWS
     from tui.places import VIEW_NAMES
 
     infos = settings()
@@ -140,7 +140,7 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     yield "engine/models/card.py", ("own template", "none")
     # Who speaks in a row (engine.datasets.example), and how a row is shown.
     yield "engine/datasets/example.py", ("system", "user", "assistant", "tool", "text")
-    yield "tui/panes/data.py", VIEWS
+    yield "tui/panes/row_views.py", VIEWS
     yield "tui/places.py", (name.capitalize() for name in (*RAIL_NAMES, *VIEW_NAMES))
 
 

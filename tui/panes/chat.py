@@ -160,15 +160,18 @@ class ChatView(View):
         self.show()
 
     def _source(self) -> Source:
-        """The model that was picked; before that the newest run's result, else the base."""
+        """The model that was picked; before that the newest run's result that writes, else the
+        base."""
         if self.source is not None:
             return self.source
         found = self.studio.sources()
-        return found[min(1, len(found) - 1)]
+        return next((one for one in found[1:] if not one.scores), found[0])
 
     def pick_source(self) -> None:
         found = self.studio.sources()
-        rows = [ListRow(str(number), source.label) for number, source in enumerate(found)]
+        rows = [
+            ListRow(str(number), source.label, source.marks) for number, source in enumerate(found)
+        ]
 
         def chosen(key: str | None) -> None:
             if key is not None:

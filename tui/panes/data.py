@@ -6,7 +6,6 @@ import json
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
@@ -15,19 +14,17 @@ from engine.problem import FinetuiError
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
+from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines
 from tui.panes.view import View
 from tui.panes.words import row_count
 from tui.shell import shell
 from tui.widgets.frame import Line, LinesPanel, Span
 from tui.widgets.numbers import size, thousands
-from tui.widgets.text_safe import cells_of, visible, wrap_cells
+from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from engine.worker.questions import DatasetEntry, RowView
     from tui.studio import Studio
-
-VIEWS = ("conversation", "tokens", "raw")
-_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike"}
 
 
 class RowPanel(LinesPanel, inherit_bindings=False):
@@ -139,7 +136,8 @@ class DataView(View):
         figure: list[Span] = []
         for number, mode in enumerate(VIEWS):
             figure += [(" · ", "dim")] if number else []
-            figure.append((_(mode), "accent" if mode == self.mode else "dim"))
+            word = first_view(row, self.studio.config.stage) if mode == VIEWS[0] else mode
+            figure.append((_(word), "accent" if mode == self.mode else "dim"))
         self.row_panel.set_figure(figure)
         if row is None:
             self.row_panel.set_title(entry.name)
@@ -171,17 +169,10 @@ class DataView(View):
             return [[], *self._token_lines(row, self._width())]
         if self.mode == "raw":
             return [[], *self._raw_lines(row)]
-        lines: list[Line] = [[]]
         if row.problem and row.example is None:
             faulty = wrap_cells(visible(row.problem), self._width())
-            lines += [[(part, "error")] for part in faulty]
-            return [*lines, [], *self._raw_lines(row)]
-        for speaker, role, text in _turns(row):
-            lines.append([(speaker, role)])
-            for part in wrap_cells(visible(text, keep_newlines=True), self._width() - 2):
-                lines.append([("  " + part, "text")])
-            lines.append([])
-        return lines
+            return [[], *([(part, "error")] for part in faulty), [], *self._raw_lines(row)]
+        return [[], *row_lines(row.example, self.studio.config.stage, self._width())]
 
     def _raw_lines(self, row: RowView) -> list[Line]:
         lines: list[Line] = []
@@ -222,7 +213,7 @@ class DataView(View):
             lines.append([(_("columns"), "dim"), (_columns(entry, self.row), "text")])
         reason = self.studio.misfit(entry)
         if reason:
-            lines.append([(f"{_('not for this stage')}: {reason}", "warning")])
+            lines.append([(f"{_('not for this stage')}: {_(reason)}", "warning")])
         self.source_panel.set_lines(lines)
 
     # Walking
@@ -314,78 +305,6 @@ class DataView(View):
             self.app.notify(f"{_('No row holds')} “{self._found}”.")
         else:
             self._go(index)
-
-
-def _turns(row: RowView) -> list[tuple[str, str, str]]:
-    """(speaker, colour role, text) of every turn of a row."""
-    example = row.example
-    if example is None:
-        return []
-    turns: list[tuple[str, str, str]] = []
-    if example.kind == "text":
-        return [(_("text"), "assistant", example.text)]
-    if example.tools:
-        names = ", ".join(_tool_name(tool) for tool in example.tools)
-        turns.append((_("tools"), "tool", names))
-    if example.system:
-        turns.append((_("system"), "system", example.system))
-    for message in example.messages:
-        calls = [
-            json.dumps(call.get("function", call), ensure_ascii=False)
-            for call in message.tool_calls
-        ]
-        text = "\n".join(part for part in (message.thoughts, message.content, *calls) if part)
-        turns.append((_(message.role), message.role, text))
-    if example.chosen is not None:
-        turns.append((_("chosen"), "ok", example.chosen.content))
-    if example.rejected is not None:
-        turns.append((_("rejected"), "error", example.rejected.content))
-    if example.label is not None:
-        turns.append(
-            (
-                _("label"),
-                "ok" if example.label else "error",
-                _("good") if example.label else _("bad"),
-            )
-        )
-    return turns
-
-
-def _tool_name(tool: object) -> str:
-    if isinstance(tool, dict):
-        inner = tool.get("function", tool)
-        if isinstance(inner, dict):
-            return str(inner.get("name", "?"))
-    return "?"
-
-
-def token_lines(pieces: list[tuple[str, str]], width: int) -> list[Line]:
-    """Tokens laid out in lines of `width` cells, blanks as `·` and line ends as `⏎`, each part in
-    its colour; neighbours of one part share a span."""
-    lines: list[Line] = []
-    line: list[Span] = []
-    used = 0
-    for text, part in pieces:
-        role = _PART_ROLES[part]
-        shown = visible(text.replace("\n", "⏎").replace(" ", "·"))
-        for cell in cells_of(shown):
-            if not cell:
-                continue
-            wide = cell_len(cell)
-            if used + wide > width:
-                lines.append(line)
-                line, used = [], 0
-            if line and line[-1][1] == role:
-                line[-1] = (line[-1][0] + cell, role)
-            else:
-                line.append((cell, role))
-            used += wide
-            if cell == "⏎" and used > width * 3 // 4:
-                lines.append(line)
-                line, used = [], 0
-    if line:
-        lines.append(line)
-    return lines
 
 
 def _columns(entry: DatasetEntry, row: RowView) -> str:

@@ -72,7 +72,9 @@ class JobView(View):
 
     def pick_source(self) -> None:
         found = self.sources()
-        rows = [ListRow(str(number), source.label) for number, source in enumerate(found)]
+        rows = [
+            ListRow(str(number), source.label, source.marks) for number, source in enumerate(found)
+        ]
 
         def picked(key: str | None) -> None:
             if key is not None:

@@ -23,10 +23,15 @@ from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import about, age, compact, loss, memory, rate, thousands
 
 if TYPE_CHECKING:
+    from engine.worker.questions import DatasetEntry, KnownModel
     from tui.studio import Studio
 
 MODEL_HEIGHT = 5
 SETTINGS_HEIGHT = 12
+# From here on a dimmed set's reason is told in full.
+WIDE_PANEL = 60
+# The stages as they are named for a set that suits several.
+_STAGE_ORDER = ("sft", "rm", "dpo", "kto", "pt", "ppo", "grpo", "rloo", "distill")
 RAIL_NAMES = ("model", "data", "settings", "runs")
 
 
@@ -57,7 +62,7 @@ class ModelPanel(ListPanel):
             ListRow(
                 model.name,
                 model.label,
-                (compact(model.parameters),) if model.parameters else (),
+                _model_figures(model),
                 mark="✓" if model.name == chosen else "",
             )
             for model in models
@@ -113,6 +118,13 @@ class ModelPanel(ListPanel):
         shell(self).action_type_model()
 
 
+def _model_figures(model: KnownModel) -> tuple[str, ...]:
+    size = compact(model.parameters) if model.parameters else ""
+    if model.scores:
+        return (_("reward model"), size)
+    return (size,) if size else ()
+
+
 class DataPanel(ListPanel):
     """2 Data: the sets of the dataset folder, those the next run uses marked."""
 
@@ -141,19 +153,30 @@ class DataPanel(ListPanel):
         )
         rows = []
         for entry, reason in studio.fitting():
+            used = entry.name in chosen
+            told = reason and self.content_width >= WIDE_PANEL
             rows.append(
                 ListRow(
                     entry.name,
                     entry.name,
-                    (row_count(entry),),
-                    mark="✓" if entry.name in chosen else "",
-                    dim=bool(reason) and entry.name not in chosen,
+                    (self._rows_figure(entry, bool(reason) and not used),),
+                    mark=("!" if reason else "✓") if used else "",
+                    mark_role="warning" if reason else "ok",
+                    dim=bool(reason) and not used,
+                    reason=f"{row_count(entry)}  {_(reason)}" if told and not used else "",
                 )
             )
         for name in chosen:
             if name not in known and known:
                 rows.append(ListRow(name, name, ("?",), mark="✗", mark_role="error"))
         self.set_rows(rows)
+
+    def _rows_figure(self, entry: DatasetEntry, dimmed: bool) -> str:
+        """A set's rows; of one that does not suit the stage, the stages that it is for."""
+        stages = sorted(self.studio.fits_stages(entry), key=_STAGE_ORDER.index) if dimmed else []
+        if not stages:
+            return row_count(entry)
+        return f"{_('for')} {', '.join(stages[:2])}" + (" …" if len(stages) > 2 else "")
 
     def action_toggle_set(self) -> None:
         if self.cursor_row is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.widget import Widget
 
+from engine.config.method import WRITING_STAGES
 from tui.language import _
 from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.panes.words import STATES
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from engine.runs.curves import Curves
     from engine.runs.history import RunSummary
     from tui.studio import Studio
-
-
-# The stages that learn from answers which they sample themselves.
-SAMPLING_STAGES = frozenset({"ppo", "grpo", "rloo"})
 
 
 class RunView(ChartView):
@@ -118,7 +115,7 @@ class RunView(ChartView):
 
     def idle(self) -> frozenset[str]:
         run = self._run()
-        return self.charts_idle(run is not None and run.stage in SAMPLING_STAGES)
+        return self.charts_idle(run is not None and run.stage in WRITING_STAGES)
 
     def read_completions(self) -> None:
         from engine.worker.questions import completions_of

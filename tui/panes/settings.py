@@ -11,6 +11,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from engine.config import (
+    applies,
     empty_means,
     format_value,
     parse_value,
@@ -92,6 +93,8 @@ class SettingsView(PresetsAndFiles):
         self.filter = ""
         self.opened: set[str] = set()
         self._narrow = False
+        # What a change of stage changed too, for as long as the form stays so.
+        self._stage_note: tuple[object, str] = (None, "")
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="form-row"):
@@ -192,6 +195,7 @@ class SettingsView(PresetsAndFiles):
             f"{problem.what} {problem.hint}" if problem else "",
             f"{_('needs')}: pip install {needs}" if needs and not _installed(needs) else "",
             None if written else "",
+            self._stage_note[1] if name == "stage" and config is self._stage_note[0] else "",
         )
 
     def _show_help(self) -> None:
@@ -339,11 +343,26 @@ class SettingsView(PresetsAndFiles):
                 if info.optional:
                     choices.insert(0, None)
                 place = choices.index(value) if value in choices else -1
-                self.studio.change(event.key, choices[(place + (event.by or 1)) % len(choices)])
+                then = choices[(place + (event.by or 1)) % len(choices)]
+                if event.key == "stage":
+                    self._change_stage(str(then))
+                else:
+                    self.studio.change(event.key, then)
         except BadInput as error:
             self.app.notify(error.problem.what, severity="error")
             return
         self.form_changed()
+
+    def _change_stage(self, stage: str) -> None:
+        """Another stage brings its first values: they are told below its row."""
+        moved = self.studio.change_stage(stage)
+        told = [
+            f"{_(settings()[name].setting.label)} {format_value(name, value) or '–'}"
+            for name, value in moved.items()
+            if applies(self.studio.config, name) or name == "dataset"
+        ]
+        words = f"{_('With it')}: {', '.join(told)}" if told else ""
+        self._stage_note = (self.studio.config, words)
 
     def to_default(self) -> None:
         key = self.form.cursor_key

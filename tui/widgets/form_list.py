@@ -140,7 +140,7 @@ class FormList(Framed):
         self._problems = {}
         for index, row in enumerate(self._rows):
             self._lines.append((index, 0))
-            self._problems[index] = self._wrapped(row.problem or row.dimmed)
+            self._problems[index] = self._wrapped(row.problem or row.dimmed or row.remark)
             for extra in range(len(self._problems[index])):
                 self._lines.append((index, extra + 1))
         self._keep_in_view()

@@ -26,7 +26,8 @@ class FormRow:
     typed, `choice` walks through choices, `switch` is on (`[x]`) or off. `value` is as written for
     a person. `changed` marks it with `●`; `problem` is a sentence shown below it in the error
     colour; `dimmed` says why it can't be used (a package to install). `typed` is what the editor
-    opens with, where that is not `value` (which may tell what an empty value comes to).
+    opens with, where that is not `value` (which may tell what an empty value comes to). `remark`
+    is a sentence shown dim below it.
     """
 
     key: str
@@ -37,6 +38,7 @@ class FormRow:
     problem: str = ""
     dimmed: str = ""
     typed: str | None = None
+    remark: str = ""
 
     @property
     def to_edit(self) -> str:

@@ -35,6 +35,38 @@ def test_steps(change: dict[str, Any], rows: int, expected: Steps) -> None:
     assert steps_of(rows, read_flat(flat).config) == expected
 
 
+@pytest.mark.parametrize(
+    ("change", "rows", "expected"),
+    [
+        # 8 answers an update: 2 prompts, 4 answers each; the last round is filled up.
+        ({"stage": "grpo", "num_generations": 4}, 9, Steps(5, 15, 0, 2)),
+        ({"stage": "rloo", "num_generations": 8}, 9, Steps(9, 27, 0, 1)),
+        ({"stage": "ppo"}, 17, Steps(3, 9, 0, 8)),
+        ({"stage": "ppo", "ppo_buffer_size": 2}, 17, Steps(2, 6, 0, 16)),
+        ({"stage": "dpo"}, 17, Steps(3, 9, 0, 8)),
+    ],
+)
+def test_steps_of_stages_that_write_answers(
+    change: dict[str, Any], rows: int, expected: Steps
+) -> None:
+    flat = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, **change}
+    assert steps_of(rows, read_flat(flat).config) == expected
+
+
+@pytest.mark.slow
+def test_a_group_trainers_rounds_are_counted_the_same() -> None:
+    from engine.training.dataset import EpochSampler
+    from engine.training.groups.order import GroupSampler
+
+    for rows in (1, 2, 9, 124):
+        for answers in (2, 4, 8):
+            values = {"stage": "grpo", "num_generations": answers, "gradient_accumulation_steps": 2}
+            config = read_flat({**values, "per_device_train_batch_size": 4}).config
+            order = EpochSampler([1] * rows, "random", 42, 8 // answers)
+            rounds = GroupSampler(order, 8 // answers, answers, 2).rounds
+            assert steps_of(rows, config).per_epoch == rounds
+
+
 def test_several_devices_share_the_rows() -> None:
     config = read_flat({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}).config
     assert steps_of(17, config, devices=2) == Steps(3, 9, 0, 8)

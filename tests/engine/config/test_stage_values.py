@@ -143,6 +143,27 @@ def test_a_newcomer_sees_what_the_stage_needs_and_no_more() -> None:
     assert not {"train_on_prompt", "use_dft_loss", "compute_accuracy"} & set(rows(dpo, "all"))
 
 
+def test_a_reference_can_be_named_where_one_is_compared_with() -> None:
+    def named(stage: str, **values: object) -> bool:
+        return applies(replace(form_base(stage), **values), "ref_model")  # type: ignore[arg-type]
+
+    assert {stage for stage in STAGES if named(stage)} == {"dpo", "kto", "ppo", "rloo"}
+    assert named("grpo", kl_beta=0.01)
+    assert not named("rloo", kl_beta=0.0)
+    assert named("sft", use_asft_loss=True)
+    assert not named("dpo", pref_loss="orpo")
+    assert applies(replace(form_base("kto"), ref_model="x"), "ref_model_adapters")
+
+
+def test_what_has_no_effect_is_out_of_sight_unless_it_is_set() -> None:
+    ppo = form_base("ppo")
+    names = {"lora_dropout", "neftune_noise_alpha", "label_smoothing_factor"}
+    assert not names & set(rows(ppo, "all"))
+    values = {"lora_dropout": 0.1, "neftune_noise_alpha": 5.0, "label_smoothing_factor": 0.1}
+    assert names <= set(rows(replace(ppo, **values), "all"))
+    assert names <= set(rows(form_base(), "all"))
+
+
 def test_what_a_rule_refuses_stays_in_sight() -> None:
     for name in ("train_on_prompt", "mask_history", "use_dft_loss", "compute_accuracy", "packing"):
         config = with_value(form_base("dpo"), name, True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tui.panes.data import DataView, token_lines
+from tui.panes.data import DataView
+from tui.panes.row_views import token_lines
 
 ESCAPES = "[/b] \x1b[31mred\x1b[0m \u202eback"
 
