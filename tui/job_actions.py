@@ -118,7 +118,7 @@ class JobActions(Shell):
             ListRow(
                 str(point.path),
                 f"{_('step')} {thousands(point.step)}",
-                (loss(point.loss), size(point.size)),
+                ("★" if point.best else "", loss(point.loss), size(point.size)),
             )
             for point in reversed(points)
         ]

@@ -141,6 +141,7 @@ class LiveRun:
                 self._write(event.time, "error", event.what)
             case JobFinished():
                 self.result = event.result
+                self._tell_early_end(event)
             case _:
                 pass
 
@@ -165,6 +166,22 @@ class LiveRun:
         if event.best:
             words.append(_("the best so far"))
         return ", ".join(words)
+
+    def _tell_early_end(self, event: JobFinished) -> None:
+        """A training run that came to its end before its last step was stopped for want of gain
+        (by hand it has no result of its own)."""
+        steps = event.result.get("steps")
+        if "best_step" not in event.result or not isinstance(steps, int):
+            return
+        if 0 < steps < self.total_steps:
+            words = (
+                f"{_('Stopped early: the evaluations brought no gain any more.')} "
+                f"{_('step')} {thousands(steps)} {_('of')} {thousands(self.total_steps)}"
+            )
+            best = event.result["best_step"]
+            if isinstance(best, int):
+                words += f", {_('best at step')} {thousands(best)}"
+            self._write(event.time, "note", words)
 
     def _write(self, when: float, level: str, text: str) -> None:
         self.log.append((when, level, text))

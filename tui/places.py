@@ -7,7 +7,8 @@ from textual.geometry import Size
 from textual.widget import Widget
 
 from tui.language import _
-from tui.panes.rail import RAIL_NAMES, StepIn
+from tui.panes.rail import RAIL_NAMES
+from tui.panes.rail_panels import StepIn
 from tui.panes.view import View
 from tui.shell import Shell
 from tui.studio import Studio

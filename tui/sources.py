@@ -10,6 +10,7 @@ from tui.language import _
 
 if TYPE_CHECKING:
     from engine.runs.history import RunSummary
+    from engine.worker.questions import BestStep
 
 _WHOLE = ("model.safetensors", "model.safetensors.index.json")
 
@@ -36,12 +37,12 @@ class Source:
         return ("  ".join([*words, *(["★"] if self.best else [])]),) if words or self.best else ()
 
 
-def run_sources(run: RunSummary) -> tuple[Source, ...]:
+def run_sources(run: RunSummary, best: BestStep | None = None) -> tuple[Source, ...]:
     """The result of a run (when it has one) and its complete checkpoints, newest first; `model` is
-    empty where the run's files don't tell its base. Reads the run's folder."""
-    from engine.worker.questions import best_step, is_reward_model, run_model
+    empty where the run's files don't tell its base; `best` is where it measured best. Reads the
+    run's folder."""
+    from engine.worker.questions import is_reward_model, run_model
 
-    best = best_step(run.path)
     model = run_model(run.path)
     lora = run.method in ("lora", "")
     found: list[Source] = []

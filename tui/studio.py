@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,23 +16,26 @@ from engine.config import RunConfig, check, settings
 from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
+from tui.known_runs import KnownRuns
 from tui.live import LiveRun
-from tui.next_run import NextRun
 from tui.remembered import Remembered, remember
-from tui.sources import Source, run_sources
 
 if TYPE_CHECKING:
-    from engine.runs.history import RunSummary
     from engine.telemetry import Reading
     from engine.worker import Engine, Job
-    from engine.worker.questions import DataFacts, DatasetEntry, Forecast, KnownModel, ModelCard
-    from tui.widgets.list_view import ListRow
+    from engine.worker.questions import (
+        DataFacts,
+        DatasetEntry,
+        Forecast,
+        KnownModel,
+        ModelCard,
+    )
     from tui.works import Works
 
 T = TypeVar("T")
 
 
-class Studio(NextRun):
+class Studio(KnownRuns):
     """The state of the screen; touched on the screen's thread only, except `inbox`, which the
     engine thread fills."""
 
@@ -52,8 +54,6 @@ class Studio(NextRun):
         self.stopping: set[str] = set()
         self.precision = "auto"
         self.answering = False
-        self.runs: list[RunSummary] = []
-        self.runs_read = False
         self.reading: Reading | None = None
         self.live: LiveRun | None = None
         self.jobs: dict[str, LiveRun] = {}
@@ -61,12 +61,6 @@ class Studio(NextRun):
         self._met = False
         self._waiting: list[tuple[Any, Any, tuple[Any, ...], str | None]] = []
         self.inbox: deque[Event] = deque()
-        # What each run can be used as, by its folder; and what was found for which state of it.
-        self._sources: dict[Path, tuple[Source, ...]] = {}
-        self._known: dict[tuple[Path, float, tuple[int, ...]], tuple[Source, ...]] = {}
-        # Seconds a step for (model, method, batch), from the runs that were read last.
-        self._pace: float | None = None
-        self._pace_of: object = None
 
     @property
     def engine(self) -> Engine:
@@ -123,10 +117,6 @@ class Studio(NextRun):
     def last(self) -> LiveRun | None:
         """The job that was handed in last, running or ended."""
         return next(reversed(self.jobs.values()), None)
-
-    def folder_of(self, run: str) -> Path | None:
-        """The folder of a run in the list, by its name."""
-        return next((one.path for one in self.runs if one.name == run), None)
 
     # Look-ups
 
@@ -287,87 +277,11 @@ class Studio(NextRun):
             return
         self.engine.lookup(function, *args, key=key).add_done_callback(then)
 
-    # Runs
-
-    def read_runs(self) -> None:
-        """Look again at the run folders, on the look-up thread: there may be hundreds."""
-        self._answer(self._found_runs, self._take_runs, saves_dir(), key="runs")
-
-    def _found_runs(self, root: Path) -> list[tuple[RunSummary, tuple[Source, ...]]]:
-        """On the look-up thread: the runs, and what each can be used as."""
-        from engine.runs.history import list_runs
-
-        found = []
-        known: dict[tuple[Path, float, tuple[int, ...]], tuple[Source, ...]] = {}
-        for run in list_runs(root):
-            state = (run.path, run.updated, tuple(run.checkpoints))
-            sources = self._known.get(state)
-            if sources is None:
-                sources = run_sources(run) if run.kind == "train" else ()
-            known[state] = sources
-            found.append((run, sources))
-        self._known = known
-        return found
-
-    def _take_runs(self, found: list[tuple[RunSummary, tuple[Source, ...]]]) -> None:
-        self.runs = [run for run, _sources in found]
-        self._sources = {run.path: sources for run, sources in found}
-        self.runs_read = True
-        self._pace_of = None
-        self._read_pace()
-
-    def _read_pace(self) -> None:
-        """Find the time a step took in an earlier run like this one, when either changed."""
-        from engine.worker.questions import seconds_a_step
-
-        like = (self.model_name, self.config.finetuning_type, self.config.effective_batch)
-        if like == self._pace_of:
-            return
-        self._pace_of = like
-
-        def take(seconds: float | None) -> None:
-            self._pace = seconds
-
-        args = (tuple(self.runs), self.config, self.model_name)
-        self._answer(seconds_a_step, take, *args, key="pace")
-
-    def run_at(self, row: ListRow | None) -> RunSummary | None:
-        """The run that a row of the list stands for."""
-        return next((run for run in self.runs if row and str(run.path) == row.key), None)
-
-    def sources_of(self, run: RunSummary) -> list[Source]:
-        """What a run can be used as: its result, then its checkpoints, newest first."""
-        base = self.config.model_name_or_path or "demo"
-        return [replace(one, model=one.model or base) for one in self._sources.get(run.path, ())]
-
     def save_screen(self) -> None:
         """Remember language, theme and the like."""
         fault = remember(self.remembered)
         if fault:
             self.notes.append(fault)
-
-    def sources(self) -> list[Source]:
-        """What can be talked to: the chosen base, then the runs' results and checkpoints."""
-        base = self.config.model_name_or_path or "demo"
-        found = [Source(self.model_name, base)]
-        for run in self.runs:
-            found += self.sources_of(run)
-        return found
-
-    @property
-    def model_name(self) -> str:
-        """The chosen model's display name."""
-        if self.card is not None:
-            return self.card.name
-        name = self.config.model_name_or_path or ""
-        return name.rstrip("/").rsplit("/", 1)[-1] or "–"
-
-    def seconds_per_run(self, steps: int) -> float | None:
-        """A time estimate from this machine's earlier runs of the same model and method, if any.
-
-        The mean seconds a step of the newest run with the same model, method and micro-batch.
-        """
-        return None if self._pace is None else self._pace * steps
 
 
 def _told_cut_off(root: Path) -> list[str]:

@@ -90,6 +90,12 @@ def measures(stage: str) -> tuple[Measure, ...]:
     return STAGE_MEASURES.get(stage, (LOSS,))
 
 
+def measure_of(name: str) -> Measure | None:
+    """The measure that the log's `name` is drawn as, in whichever stage."""
+    every = (one for found in STAGE_MEASURES.values() for one in found)
+    return next((one for one in every if name in one.names and one.curves is None), None)
+
+
 def pictures(
     stage: str, trained: Mapping[str, Series], judged: Mapping[str, Series]
 ) -> list[Picture]:

@@ -18,18 +18,17 @@ from engine.config import (
     sections,
     settings,
     steps_of,
-    usual_of,
 )
 from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
+from tui.panes.setting_help import help_lines
 from tui.panes.settings_files import PresetsAndFiles
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import about, compact, memory, thousands
-from tui.widgets.text_safe import wrap_cells
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -205,35 +204,9 @@ class SettingsView(PresetsAndFiles):
             self.help.set_title(_("Help"))
             self.help.set_lines([])
             return
-        meta = info.setting
-        self.help.set_title(_(meta.label))
+        self.help.set_title(_(info.setting.label))
         width = max(16, self.help.content_width - 2)
-        lines: list[Line] = [[(part, "text")] for part in wrap_cells(_(meta.help), width)]
-
-        def block(head: str, text: str) -> None:
-            if text:
-                lines.append([])
-                lines.append([(head, "accent")])
-                lines.extend([("  " + part, "text")] for part in wrap_cells(text, width - 2))
-
-        config = self.studio.config
-        usual = _(usual_of(config, key))
-        block(f"{_('Usual for')} {config.stage} + {config.finetuning_type}", usual)
-        block(_("Higher"), _(meta.higher))
-        block(_("Lower"), _(meta.lower))
-        names = [_(settings()[one].setting.label) for one in meta.goes_with if one in settings()]
-        block(_("Goes with"), ", ".join(names))
-        if info.kind == "choice":
-            block(_("Choices"), ", ".join(info.choices))
-        default = format_value(key, getattr(self.studio.base(), key)) or _("empty")
-        lines.append([])
-        for head, text in ((_("Default"), default), (_("Flat key"), key)):
-            if cell_len(head) + 2 + cell_len(text) <= width:
-                lines.append([(f"{head}  ", "dim"), (text, "text")])
-            else:
-                lines.append([(head, "dim")])
-                lines.extend([("  " + part, "text")] for part in wrap_cells(text, width - 2))
-        self.help.set_lines(lines)
+        self.help.set_lines(help_lines(self.studio.config, self.studio.base(), key, width))
 
     def _show_outcome(self) -> None:
         studio = self.studio

@@ -98,7 +98,7 @@ async def test_ages_grow_without_reading_the_folders_again(
         reads: list[object] = []
         monkeypatch.setattr(shown.engine, "lookup", lambda *args, **_: reads.append(args))
         now = time.time
-        monkeypatch.setattr("tui.panes.rail.time.time", lambda: now() + 3600.0)
+        monkeypatch.setattr("tui.panes.rail_panels.time.time", lambda: now() + 3600.0)
         shown.app.tick()
         assert shown.app.rail.runs.rows[0].figures[1] == "1h"
         assert reads == []
