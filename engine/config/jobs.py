@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.config.data import ANSWER_STAGES
 from engine.config.declare import group, setting
+from engine.config.method import WRITING_STAGES
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -93,13 +94,18 @@ def prediction_generates(config: RunConfig) -> Problem | None:
 
 
 def answers_belong_to_conversations(config: RunConfig) -> Problem | None:
-    """Rule 18, the half about prediction: while training, only sft and distill have rows with an
-    answer to compare with. On its own, prediction works with what any stage has trained."""
-    if config.do_train and config.predict_with_generate and config.stage not in ANSWER_STAGES:
+    """Rule 18, the half about prediction: it compares with the answers of conversations.
+
+    The stages that write answers are trained on such sets too, so that prediction on its own
+    works with their settings as they stand.
+    """
+    alone = config.stage in WRITING_STAGES and not config.do_train
+    if config.predict_with_generate and config.stage not in ANSWER_STAGES and not alone:
         return Problem(
             f"predict_with_generate compares with the answers of a conversation set, which stage "
-            f"{config.stage} is not trained on.",
-            hint="Predict after the training, with do_train: false and an eval_dataset.",
+            f"{config.stage} is not about.",
+            hint="Predict on its own with stage: sft and an eval_dataset; an adapter of any stage "
+            "is loaded all the same.",
             setting="predict_with_generate",
         )
     return None
