@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.problem import BadInput
-from engine.training.value_head import read_value_head, write_value_head
+from engine.models.value_head import read_value_head, write_value_head
 
 
 def test_a_head_comes_back_as_it_was_written(tmp_path: Path) -> None:
