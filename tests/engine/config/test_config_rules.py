@@ -221,3 +221,10 @@ def test_a_torn_group_names_the_next_batch_that_holds_it(
     (problem,) = check(read_flat(values).config)
     assert f"{ACCUMULATION}: {suggested}," in problem.hint
     assert check(read_flat({**values, ACCUMULATION: suggested}).config) == []
+
+
+def test_known_reward_functions_are_those_that_training_has() -> None:
+    from engine.config.reward import REWARD_FUNCTIONS
+    from engine.training.rewards.functions import REWARD_FUNCTIONS as HERE
+
+    assert tuple(HERE) == REWARD_FUNCTIONS
