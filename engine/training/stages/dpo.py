@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def build_trainer(parts: Parts) -> Any:
     """A ready trainer over encoded pairs (`prompt_ids`, `chosen_ids`, `rejected_ids`).
 
-    Raises BadInput for a loss that can't be computed, and for a reference model that can't be
-    loaded.
+    Raises BadInput for a loss that can't be computed, for a reference model that can't be loaded,
+    and for an adapter on the output layer.
     """
     from trl import DPOConfig
 
@@ -27,6 +27,7 @@ def build_trainer(parts: Parts) -> Any:
     from engine.training.references import load_reference
 
     config, model = parts.config, parts.model
+    _refuse_adapted_head(model)
     preference = preference_of(config, parts.session.say)
     reference = load_reference(parts) if preference.needs_reference else None
     models = [model]
@@ -85,3 +86,18 @@ def preference_of(config: RunConfig, say: Callable[[str, str], object]) -> Prefe
                 "note",
             )
     return replace(found, bco_weight=0.0, ld_alpha=None)
+
+
+def _refuse_adapted_head(model: Any) -> None:
+    # TRL's trainer does, as it multiplies by the layer's own weight alone.
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if isinstance(model.get_output_embeddings(), BaseTunerLayer):
+        raise BadInput(
+            Problem(
+                "dpo can't train a LoRA adapter on the output layer.",
+                where="lora_target",
+                hint="Take that layer out of lora_target; additional_target trains it whole.",
+                setting="lora_target",
+            )
+        )

@@ -210,6 +210,50 @@ def test_losses_without_a_reference_are_trls(
     check(computed(ours), loss.item(), measures, gradients(plain.model))
 
 
+def test_the_balance_of_experts_is_trls(
+    make_ours, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mixture of experts: padded, with the load-balancing loss of the policy added."""
+    import trl
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    def experts(folder: Path, seed: int, *_: Any) -> Any:
+        torch.manual_seed(seed)
+        return MixtralForCausalLM(
+            MixtralConfig(
+                vocab_size=300,
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                num_local_experts=4,
+                router_aux_loss_coef=0.2,
+                pad_token_id=0,
+            )
+        )
+
+    class Plain(trl.DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    plain = Plain(
+        model=experts(model_folder, 1),
+        ref_model=experts(model_folder, 2),
+        args=trl.DPOConfig(str(tmp_path / "trl"), use_cpu=True, bf16=False, report_to="none"),
+        train_dataset=to_dataset(ROWS),
+        processing_class=load_tokenizer(model_folder),
+    )
+    plain.model.train()
+    loss = plain.compute_loss(plain.model, plain.data_collator(ROWS))
+    loss.backward()
+    monkeypatch.setattr(f"{__name__}.load", experts)
+    measures = {name: sum(v) / len(v) for name, v in plain._metrics["train"].items()}
+    ours = computed(make_ours("padded", Preference("sigmoid")))
+    assert ours[1]["aux_loss"] > 0
+    check(ours, loss.item(), measures, gradients(plain.model))
+
+
 def as_orpo_takes_it(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     """The batch that the collator of TRL's ORPO and CPO trainers makes of encoded rows."""
     batch: dict[str, torch.Tensor] = {}

@@ -23,6 +23,7 @@ METHODS = {
     "full": {"finetuning_type": "full", "learning_rate": 1e-3},
     "freeze": {"finetuning_type": "freeze", "freeze_trainable_layers": 1, "learning_rate": 1e-3},
 }
+CORPORA = Path(__file__).parents[4] / "shared/corpora"
 NO_REFERENCE = {"orpo", "simpo"}
 
 
@@ -177,6 +178,20 @@ def test_mean_over_pairs_where_the_last_batch_is_smaller(run, built: list[Any]) 
     )
 
 
+@pytest.mark.skipif(not (CORPORA / "dpo_en_demo.json").is_file(), reason="no corpora beside us")
+def test_a_set_of_real_pairs(run) -> None:
+    """Conversations of several turns with long answers, cut to 128 tokens of a byte-level model."""
+    listener = run(
+        "run",
+        dataset="dpo_en_demo",
+        dataset_dir=str(CORPORA),
+        max_samples=24,
+        cutoff_len=128,
+        max_steps=3,
+    )
+    assert all(event.grad_norm > 0 for event in listener.of(StepLogged))
+
+
 # -- the reference -------------------------------------------------------------------------------
 
 
@@ -280,6 +295,34 @@ def test_a_reference_that_reads_text_otherwise_is_refused(
     with pytest.raises(BadInput) as refused:
         run("run", ref_model=str(tmp_path / "nowhere"), max_steps=1)
     assert refused.value.problem.setting == "ref_model"
+
+
+@pytest.mark.parametrize("changes", [METHODS["lora"], METHODS["full"]], ids=["lora", "full"])
+def test_recomputed_activations_change_nothing(
+    changes: dict, run, built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run("plain", max_steps=3, **changes)
+    monkeypatch.setattr("engine.training.run._Run._checkpointing", lambda *_: True)
+    again = run("again", max_steps=3, **changes)
+    assert not built[0].model.is_activation_checkpointing
+    assert built[1].model.is_activation_checkpointing
+    for one, other in zip(plain.of(StepLogged), again.of(StepLogged), strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-6)
+        assert one.watched["logps/chosen"] == pytest.approx(other.watched["logps/chosen"], abs=1e-4)
+
+
+def test_an_output_layer_trained_whole_is_off_in_the_reference(run, built: list[Any]) -> None:
+    listener = run("run", additional_target="lm_head", learning_rate=1e-3, max_steps=4)
+    watched = [event.watched["rewards/margins"] for event in listener.of(StepLogged)]
+    assert watched[0] == 0 and watched[-1] != 0
+    names = [n for n, p in built[0].model.named_parameters() if p.requires_grad]
+    assert any("lm_head" in name for name in names)
+
+
+def test_an_adapter_on_the_output_layer_is_refused(run) -> None:
+    with pytest.raises(BadInput) as refused:
+        run("run", lora_target="q_proj,lm_head", max_steps=1)
+    assert refused.value.problem.setting == "lora_target"
 
 
 # -- stop and resume -----------------------------------------------------------------------------
