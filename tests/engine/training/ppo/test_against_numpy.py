@@ -254,7 +254,7 @@ def test_running_moments_are_those_of_all_scores(batches: list[list[float]]) -> 
         np.testing.assert_allclose(normal, (flat - flat.mean()) / flat.std(ddof=1), atol=TOLERANCE)
 
 
-# -- masks ------------------------------------------------------------------------------------------
+# -- masks --------------------------------------------------------------------------------
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 

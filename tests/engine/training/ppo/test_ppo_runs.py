@@ -1,0 +1,391 @@
+"""PPO as a run: every method trains, stops and goes on, saves, and is told about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from engine.events import Completions, Evaluated, LogLine, StepLogged
+from engine.problem import BadInput, Stopped
+from engine.runs.checkpoints import list_checkpoints, newest_complete
+from engine.training import run_training
+from engine.training.stop import Gate
+
+# 22 rows, micro-batch 2, accumulation 2, buffer 2: 8 answers and 2 * 2 = 4 updates a step, and
+# 3 steps an epoch, the last one with 6 answers.
+PPO = {
+    "stage": "ppo",
+    "ppo_buffer_size": 2,
+    "ppo_epochs": 2,
+    "reward_funcs": "length",
+    "reward_length": 3,
+    "max_new_tokens": 6,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "num_train_epochs": 2,
+    "learning_rate": 1e-3,
+    "ppo_score_norm": True,
+    "ppo_whiten_rewards": True,
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {"finetuning_type": "lora"},
+    "full": {"finetuning_type": "full"},
+    "freeze": {"finetuning_type": "freeze", "freeze_trainable_layers": 1},
+}
+LOGGED = {
+    "reward",
+    "reward_std",
+    "kl",
+    "kl_coef",
+    "entropy",
+    "clip_share",
+    "policy_loss",
+    "value_loss",
+    "response_length",
+}
+
+
+def losses(listener: Any) -> dict[int, tuple]:
+    return {
+        e.step: (e.loss, e.grad_norm, e.learning_rate, e.tokens, *sorted(e.watched.items()))
+        for e in listener.of(StepLogged)
+    }
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    files = [*run.glob("*model.safetensors"), run / "value_head.safetensors"]
+    assert len(files) == 2
+    return {
+        f"{file.name}:{key}": value.numpy().tobytes()
+        for file in files
+        for key, value in load_file(str(file)).items()
+    }
+
+
+def said(listener: Any) -> str:
+    return "\n".join(e.text for e in listener.of(LogLine))
+
+
+class StopAt:
+    """Asks for a stop when the gate is looked at with so many answers and updates in the step."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, step: int, answers: int, updates: int) -> None:
+        from engine.training.ppo.trainer import PpoTrainer
+
+        self.trainer: Any = None
+        self.done = False
+        begin, original = PpoTrainer.begin_step, Gate.pass_through
+
+        def begun(trainer: Any) -> None:
+            self.trainer = trainer
+            begin(trainer)
+
+        def looked(gate: Gate) -> None:
+            t = self.trainer
+            here = t is not None and (
+                t.state.global_step + 1,
+                len(t._buffer.rows),
+                t._updates,
+            ) == (step, answers, updates)
+            if here and not self.done:
+                self.done = True
+                gate._session.control.stop()
+            original(gate)
+
+        patch.setattr(PpoTrainer, "begin_step", begun)
+        patch.setattr(Gate, "pass_through", looked)
+
+
+@pytest.fixture
+def train(make_config, make_session, tmp_path: Path) -> Callable[..., Any]:
+    def run(name: str, stop: tuple[int, int, int] | None = None, **changes: Any) -> Any:
+        session, listener = make_session(tmp_path / name)
+        config = make_config(**{**PPO, **changes})
+        if stop is None:
+            run_training(config, session)
+        else:
+            with pytest.MonkeyPatch.context() as patch:
+                stopper = StopAt(patch, *stop)
+                with pytest.raises(Stopped):
+                    run_training(config, session)
+                assert stopper.done
+        return listener
+
+    return run
+
+
+# -- a run and its files ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_trains_saves_and_is_loaded_again(
+    method: str, train, model_folder: Path, tmp_path: Path
+) -> None:
+    from engine.models.value_head import read_value_head
+
+    listener = train("run", max_steps=3, save_steps=2, **METHODS[method])
+    run = tmp_path / "run"
+    steps = listener.of(StepLogged)
+    assert [e.step for e in steps] == [1, 2, 3]
+    for event in steps:
+        assert set(event.watched) >= LOGGED
+        assert event.loss == pytest.approx(
+            event.watched["policy_loss"] + 0.1 * event.watched["value_loss"], abs=1e-5
+        )
+    lines = [json.loads(x) for x in (run / "trainer_log.jsonl").read_text().splitlines()]
+    assert {"reward", "kl", "entropy"} <= set(lines[0])
+    head = read_value_head(run)
+    assert head is not None
+    assert head[0].shape == (1, 32)
+    names = {key for file in run.glob("*model.safetensors") for key in load_file(str(file))}
+    assert not any("v_head" in name for name in names)
+    checkpoint = list_checkpoints(run)[0]
+    assert checkpoint.step == 2
+    assert (checkpoint.path / "value_head.safetensors").is_file()
+    assert (checkpoint.path / "ppo_state.json").is_file()
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    if method == "lora":
+        model = AutoModelForCausalLM.from_pretrained(str(model_folder))
+        model = PeftModel.from_pretrained(model, str(run))
+    else:
+        model = AutoModelForCausalLM.from_pretrained(str(run))
+    out = model.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=3, do_sample=False)
+    assert out.shape[1] > 3
+
+
+def test_the_first_pass_starts_where_answers_were_sampled(train) -> None:
+    """With one update a step nothing has moved since the sampling: ratio 1, nothing clipped."""
+    listener = train("run", max_steps=3, ppo_epochs=1, ppo_buffer_size=1)
+    assert [e.watched["clip_share"] for e in listener.of(StepLogged)] == [0.0] * 3
+    assert listener.of(StepLogged)[0].watched["kl"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_answers_are_shown(train) -> None:
+    shown = train("run", max_steps=2, reward_funcs="length,json_valid").of(Completions)
+    assert [e.step for e in shown] == [1, 2]
+    assert len(shown[0].rows) == 8
+    row = shown[0].rows[0]
+    assert "say" in row.prompt
+    assert row.answer
+    assert set(row.rewards) == {"length", "json_valid"}
+    assert row.reward == pytest.approx(sum(row.rewards.values()))
+
+
+def test_the_kl_controller_moves(train) -> None:
+    steps = train("run", max_steps=3, ppo_target=0.1).of(StepLogged)
+    coefficients = [e.watched["kl_coef"] for e in steps]
+    assert coefficients[0] == 0.2
+    # Far below the target at the first step: 8 answers lower it by a fifth of 8 / 10,000.
+    assert coefficients[1] == pytest.approx(0.2 * (1 - 0.2 * 8 / 10_000))
+
+
+def test_bf16(train) -> None:
+    listener = train("run", max_steps=2, bf16=True)
+    assert len(listener.of(StepLogged)) == 2
+
+
+# -- evaluation ------------------------------------------------------------------------------
+
+
+def test_held_out_prompts_are_answered_and_the_best_is_kept(train, tmp_path: Path) -> None:
+    changes = {
+        "val_size": 4,
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_steps": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "reward",
+        "greater_is_better": True,
+        "max_steps": 4,
+        "learning_rate": 1e-2,
+    }
+    listener = train("run", **changes)
+    found = listener.of(Evaluated)
+    assert [e.step for e in found] == [1, 2, 3, 4]
+    for event in found:
+        assert event.loss == -event.metrics["reward"]
+        assert {"reward", "reward_std", "response_length", "kl"} <= set(event.metrics)
+    best = max(found, key=lambda e: e.metrics["reward"])
+    assert weights(tmp_path / "run") == weights(tmp_path / "run" / f"checkpoint-{best.step}")
+
+
+def test_an_evaluation_changes_nothing_in_training(train) -> None:
+    plain = train("plain", max_steps=3, val_size=4)
+    watched = train("watched", max_steps=3, val_size=4, eval_strategy="steps", eval_steps=1)
+    assert losses(plain) == losses(watched)
+
+
+# -- stop and resume -------------------------------------------------------------------------
+
+
+# Step 2 with 4 answers sampled; at its beginning; with all 8, before any update; amid the updates.
+@pytest.mark.parametrize("stop", [(2, 4, 0), (3, 0, 0), (2, 8, 0), (2, 8, 1), (5, 8, 3)])
+def test_a_stopped_run_goes_on_as_if_it_had_not(
+    stop: tuple[int, int, int], train, tmp_path: Path
+) -> None:
+    whole = train("whole")
+    first = train("run", stop)
+    step, answers, updates = stop
+    newest = newest_complete(tmp_path / "run")
+    assert newest is not None
+    assert newest.step == step - 1
+    second = train("run", resume_from_checkpoint=True)
+    assert losses(first) | losses(second) == losses(whole)
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    if answers:
+        assert f"Repeats step {step} from the beginning" in said(second)
+        assert f"after {answers} answers and {updates} updates" in said(second)
+    else:
+        assert "nothing is repeated" in said(second)
+
+
+@pytest.mark.parametrize("method", ["full", "freeze"])
+@pytest.mark.parametrize("updates", [0, 2])
+def test_without_an_adapter_a_begun_step_is_ended(
+    method: str, updates: int, train, tmp_path: Path
+) -> None:
+    whole = train("whole", max_steps=4, **METHODS[method])
+    first = train("run", (2, 8, updates), max_steps=4, **METHODS[method])
+    newest = newest_complete(tmp_path / "run")
+    assert newest is not None
+    assert newest.step == (2 if updates else 1)
+    assert ("Stops after this step" in said(first)) is bool(updates)
+    second = train("run", max_steps=4, resume_from_checkpoint=True, **METHODS[method])
+    assert losses(first) | losses(second) == losses(whole)
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_steps_after_the_last_checkpoint_are_repeated_and_said(train, tmp_path: Path) -> None:
+    """As after a kill: the log went further than the checkpoint."""
+    whole = train("run", save_steps=2, max_steps=5)
+    import shutil
+
+    shutil.rmtree(tmp_path / "run" / "checkpoint-4")
+    again = train("run", save_steps=2, max_steps=5, resume_from_checkpoint=True)
+    assert "Repeats steps 3 to 5 from the beginning" in said(again)
+    assert losses(again) == {s: v for s, v in losses(whole).items() if s > 2}
+
+
+def test_a_stop_inside_an_evaluation_is_made_up_for(train, tmp_path: Path) -> None:
+    from engine.training.ppo import trainer as module
+
+    changes = {
+        "val_size": 4,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "max_steps": 4,
+    }
+    whole = train("whole", **changes)
+    evaluating = module.PpoTrainer.evaluation_loop
+
+    def stopped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.session.control.stop()
+        return evaluating(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.PpoTrainer, "evaluation_loop", stopped)
+        with pytest.raises(Stopped):
+            train("run", **changes)
+    assert newest_complete(tmp_path / "run").step == 2
+    second = train("run", resume_from_checkpoint=True, **changes)
+    assert [(e.step, e.loss) for e in second.of(Evaluated)] == [
+        (e.step, e.loss) for e in whole.of(Evaluated)
+    ]
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_stage_is_refused(
+    train, make_config, make_session, tmp_path: Path
+) -> None:
+    session, _ = make_session(tmp_path / "run")
+    run_training(make_config(max_steps=2, save_steps=1), session)
+    with pytest.raises(BadInput, match="where its PPO run stood"):
+        train("run", resume_from_checkpoint=True, max_steps=3)
+
+
+# -- the reference ---------------------------------------------------------------------------
+
+
+def test_an_adapter_trained_on_is_compared_with_its_own_start(
+    train, make_config, make_session, tmp_path: Path
+) -> None:
+    """With the bare base as the reference the first step's KL would not be 0."""
+    session, _ = make_session(tmp_path / "sft")
+    run_training(make_config(max_steps=8), session)
+    listener = train("run", max_steps=2, adapter_name_or_path=str(tmp_path / "sft"))
+    first, second = listener.of(StepLogged)
+    assert first.watched["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert second.watched["kl"] != 0.0
+
+
+def test_a_value_head_is_trained_on_from_the_adapter(train, tmp_path: Path) -> None:
+    train("first", max_steps=2)
+    train(
+        "second",
+        max_steps=1,
+        learning_rate=1e-9,
+        adapter_name_or_path=str(tmp_path / "first"),
+    )
+    before, after = (
+        load_file(str(tmp_path / n / "value_head.safetensors")) for n in ("first", "second")
+    )
+    for name in before:
+        torch.testing.assert_close(before[name], after[name], rtol=0, atol=1e-6)
+
+
+# -- rewards -----------------------------------------------------------------------------------
+
+
+def test_a_reward_adapter_on_the_shared_base(train, model_folder: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    reward = AutoModelForSequenceClassification.from_pretrained(str(model_folder), num_labels=1)
+    described = LoraConfig(task_type="SEQ_CLS", r=4, target_modules="all-linear")
+    get_peft_model(reward, described).save_pretrained(tmp_path / "reward")
+    changes = {"reward_model": str(tmp_path / "reward"), "reward_funcs": None, "max_steps": 3}
+    listener = train("run", save_steps=2, **changes)
+    assert all(e.watched["reward_std"] > 0 for e in listener.of(StepLogged))
+    run = tmp_path / "run"
+    assert not (run / "reward").exists()
+    assert not (run / "checkpoint-2" / "reward").exists()
+    again = train("run", save_steps=2, resume_from_checkpoint=str(run / "checkpoint-2"), **changes)
+    assert losses(again)[3] == losses(listener)[3]
+
+
+def test_model_and_functions_together(train, model_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    reward = AutoModelForSequenceClassification.from_pretrained(str(model_folder), num_labels=1)
+    folder = tmp_path / "reward"
+    reward.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(model_folder / name, folder / name)
+    listener = train(
+        "run",
+        max_steps=1,
+        reward_model=str(folder),
+        reward_model_type="full",
+        reward_funcs="length",
+        reward_weights="2,0.5",
+        ppo_score_norm=False,
+    )
+    (event,) = listener.of(StepLogged)
+    watched = event.watched
+    assert watched["reward"] == pytest.approx(
+        2 * watched["rewards/length"] + 0.5 * watched["rewards/reward_model"], abs=1e-5
+    )
