@@ -79,7 +79,7 @@ class PreferenceGroup:
         "in orpo the weight of the preference against the plain loss.",
         higher="stays closer to the reference; learns the preference more slowly (in orpo, faster)",
         lower="moves further for the same pairs; below 0.05 answers may turn odd",
-        usual="0.1; 2 … 2.5 for simpo; 0.05 … 0.5",
+        usual="0.05 … 0.5; 2 … 2.5 for simpo",
         goes_with=("pref_loss", "learning_rate"),
         applies=_dpo_or_kto,
         gt=0,
