@@ -151,6 +151,38 @@ WORKS = [
         {"stage": "rm", **BEST, "metric_for_best_model": "accuracy"},
         TRAINING + "test_reward_model.py::test_it_learns_a_separable_preference",
     ),
+    Works(
+        "20",
+        "the best checkpoint of ppo",
+        {**PPO, **BEST, "metric_for_best_model": "reward"},
+        TRAINING + "ppo/test_ppo_runs.py::test_held_out_prompts_are_answered_and_the_best_is_kept",
+    ),
+    Works(
+        "21",
+        "measuring with the settings of a ppo run, without training",
+        {**PPO, "do_train": False, "do_eval": True, "eval_dataset": "identity"},
+        "tests/engine/evaluation/test_measuring.py::test_an_adapter_is_measured_with_its_base",
+        "evaluate",
+    ),
+    Works(
+        "53",
+        "ppo with an evaluation set",
+        {**PPO, "eval_dataset": "instructions", "eval_strategy": "epoch"},
+        TRAINING + "ppo/test_ppo_runs.py::test_held_out_prompts_are_answered_and_the_best_is_kept",
+    ),
+    Works(
+        "53",
+        "going on with ppo",
+        {**PPO, "resume_from_checkpoint": "true"},
+        TRAINING + "ppo/test_ppo_runs.py::test_a_stopped_run_goes_on_as_if_it_had_not",
+    ),
+    Works(
+        "53",
+        "going on with ppo in full",
+        {**PPO, "reward_model_type": "full", "finetuning_type": "full"}
+        | {"resume_from_checkpoint": "true"},
+        TRAINING + "ppo/test_ppo_runs.py::test_without_an_adapter_a_begun_step_is_ended",
+    ),
     *(
         Works(
             "53",
