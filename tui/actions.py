@@ -227,6 +227,14 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _action("form.higher", "right", "", _m("Next choice"), "next_choice", 0, False),
     _action("form.flip", "space", "", _m("Switch on or off"), "flip", 0, False),
+    _action(
+        "form.choose",
+        "o",
+        _m("choose a model"),
+        _m("Choose one of the runs or models that are here"),
+        "choose_model",
+        1,
+    ),
     _action("form.default", "d", _m("default"), _m("Back to the default"), "default", 4),
     _action("form.undo", "u", _m("undo"), _m("Undo the last change"), "undo", 5),
     _action(

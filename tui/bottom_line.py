@@ -25,17 +25,17 @@ def show_keys(app: Shell, line: KeyLine) -> None:
         if scope and scope not in scopes:
             scopes.append(scope)
         node = node.parent
+    idle = app.views[app.view_name].idle()
     if scopes == ["train"] or not scopes:
         running = app.studio.current is not None
         first = ("app.stop", "app.pause") if running else ("app.train",)
         pairs = [(app.keys.sign(name), _(actions.BY_ID[name].label)) for name in first]
         if app.studio.live is not None or app.view_name == "runs":
-            idle = app.views[app.view_name].idle()
             pairs += [(key, _(text)) for key, text in actions.line(["train"], app.keys, idle)]
         if app.view_name == "runs":
             pairs.append((app.keys.sign("app.back"), _("back")))
     else:
-        pairs = [(key, _(text)) for key, text in actions.line(scopes, app.keys)]
+        pairs = [(key, _(text)) for key, text in actions.line(scopes, app.keys, idle)]
         if scopes[0] in RAIL_NAMES or scopes[0] == "form":
             pairs.append((app.keys.sign("app.train"), _("train")))
         if scopes[0] == "message":

@@ -115,13 +115,14 @@ class KnownRuns(NextRun):
         """Where a run measured best, by whichever measure it watched."""
         return self._found.get(run.path, ((), None))[1]
 
+    def run_sources_now(self) -> list[Source]:
+        """The runs' results and checkpoints, newest first."""
+        return [source for run in self.runs for source in self.sources_of(run)]
+
     def sources(self) -> list[Source]:
         """What can be talked to: the chosen base, then the runs' results and checkpoints."""
         base = self.config.model_name_or_path or "demo"
-        found = [Source(self.model_name, base)]
-        for run in self.runs:
-            found += self.sources_of(run)
-        return found
+        return [Source(self.model_name, base), *self.run_sources_now()]
 
     def seconds_per_run(self, steps: int) -> float | None:
         """A time estimate from this machine's earlier runs of the same model and method, if any.

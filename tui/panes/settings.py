@@ -23,8 +23,9 @@ from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
+from tui.panes.model_picks import MODEL_SETTINGS, ModelPicks
 from tui.panes.setting_help import help_lines
-from tui.panes.settings_files import PresetsAndFiles
+from tui.shell import shell
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
@@ -62,6 +63,9 @@ class SettingsForm(FormList):
     def action_preset(self) -> None:
         self.hand_on("pick_preset")
 
+    def action_choose_model(self) -> None:
+        self.hand_on("choose_model")
+
     def action_save_yaml(self) -> None:
         self.hand_on("save_yaml")
 
@@ -69,7 +73,7 @@ class SettingsForm(FormList):
         self.hand_on("load_yaml")
 
 
-class SettingsView(PresetsAndFiles):
+class SettingsView(ModelPicks):
     """Every setting that applies to the chosen stage and method."""
 
     home = "settings"
@@ -92,6 +96,7 @@ class SettingsView(PresetsAndFiles):
         self.filter = ""
         self.opened: set[str] = set()
         self._narrow = False
+        self._idle: frozenset[str] = frozenset({"form.choose"})
         # What a change of stage changed too, for as long as the form stays so.
         self._stage_note: tuple[object, str] = (None, "")
 
@@ -272,6 +277,10 @@ class SettingsView(PresetsAndFiles):
     def on_form_list_highlighted(self, event: FormList.Highlighted) -> None:
         event.stop()
         self._show_help()
+        if self.idle() != self._idle:
+            # The bottom line has a key more, or one less.
+            self._idle = self.idle()
+            shell(self).show()
 
     def on_form_list_opened(self, event: FormList.Opened) -> None:
         event.stop()
@@ -342,6 +351,15 @@ class SettingsView(PresetsAndFiles):
         if key in settings():
             self.studio.change(key, getattr(self.studio.base(), key))
             self.form_changed()
+
+    def choose_model(self) -> None:
+        key = self.form.cursor_key
+        if key in MODEL_SETTINGS:
+            self.pick_model(key)
+
+    def idle(self) -> frozenset[str]:
+        offers = self.form.cursor_key in MODEL_SETTINGS
+        return frozenset() if offers else frozenset({"form.choose"})
 
     def undo(self) -> None:
         if self.studio.undo():
