@@ -85,6 +85,41 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def reads_as_the_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama that reads and writes as the demo model does."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from engine.models import resolve
+    from engine.problem import BadInput
+
+    try:
+        demo = resolve("demo", None, progress=lambda *_: None).path
+    except BadInput as fault:
+        pytest.skip(f"the demo model can't be fetched here: {fault}")
+    tokenizer = AutoTokenizer.from_pretrained(demo)
+    folder = tmp_path_factory.mktemp("demo-like")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=512,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            tie_word_embeddings=True,
+        )
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     rows = [

@@ -32,48 +32,18 @@ SETS = {
     "rloo": "identity",
 }
 OWN: dict[str, dict[str, Any]] = {
-    "ppo": {"reward_funcs": "length", "reward_length": 4, "max_new_tokens": 8, "ppo_epochs": 1},
-    "grpo": {"reward_funcs": "length", "reward_length": 4, "max_new_tokens": 8},
-    "rloo": {"reward_funcs": "length", "reward_length": 4, "max_new_tokens": 8},
+    "ppo": {
+        "reward_funcs": "regex",
+        "reward_pattern": "[aeiou]{2}",
+        "max_new_tokens": 8,
+        "ppo_epochs": 1,
+    },
+    "grpo": {"reward_funcs": "regex", "reward_pattern": "[aeiou]{2}", "max_new_tokens": 8},
+    "rloo": {"reward_funcs": "regex", "reward_pattern": "[aeiou]{2}", "max_new_tokens": 8},
 }
 METHODS = ("lora", "full", "freeze")
 PRECISIONS = {"fp32": {"bf16": False}, "bf16": {"bf16": False, "pure_bf16": True}}
 CELLS = [(stage, method, name) for stage in SETS for method in METHODS for name in PRECISIONS]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random Llama that reads and writes as the demo model does."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    from engine.models import resolve
-    from engine.problem import BadInput
-
-    try:
-        demo = resolve("demo", None, progress=lambda *_: None).path
-    except BadInput as fault:
-        pytest.skip(f"the demo model can't be fetched here: {fault}")
-    tokenizer = AutoTokenizer.from_pretrained(demo)
-    folder = tmp_path_factory.mktemp("cells")
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=512,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            tie_word_embeddings=True,
-        )
-    ).save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize(("stage", "method", "precision"), CELLS, ids=["-".join(c) for c in CELLS])
@@ -81,14 +51,14 @@ def test_trains_saves_and_comes_back(
     stage: str,
     method: str,
     precision: str,
-    tiny: Path,
+    reads_as_the_demo: Path,
     tmp_path: Path,
     make_session: Callable[..., Any],
 ) -> None:
     run = tmp_path / "run"
     config = read_flat(
         {
-            "model_name_or_path": str(tiny),
+            "model_name_or_path": str(reads_as_the_demo),
             "stage": stage,
             "finetuning_type": method,
             "freeze_trainable_layers": 1,
@@ -99,7 +69,7 @@ def test_trains_saves_and_comes_back(
             "max_steps": STEPS,
             "per_device_train_batch_size": 4,
             "num_generations": 4,
-            "teacher_model": str(tiny) if stage == "distill" else None,
+            "teacher_model": str(reads_as_the_demo) if stage == "distill" else None,
             "learning_rate": 1e-3,
             "logging_steps": 1,
             "save_strategy": "no",
@@ -117,7 +87,7 @@ def test_trains_saves_and_comes_back(
     assert [event.step for event in logged] == [1, 2, 3]
     assert all(math.isfinite(event.loss) for event in logged)
     assert not listener.of(JobFailed)
-    comes_back(replace(config, do_train=False), tiny, run, moved=stage != "distill")
+    comes_back(replace(config, do_train=False), reads_as_the_demo, run, moved=stage != "distill")
 
 
 def comes_back(config: Any, base: Path, run: Path, moved: bool) -> None:
