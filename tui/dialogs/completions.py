@@ -69,7 +69,7 @@ class CompletionsCard(ModalScreen[None]):
         shown = known[place]
         panel = self.query_one(CompletionsPanel)
         panel.set_title(
-            f"{_('Answers of step')} {thousands(shown.step)}   "
+            f"{_('Answers')}   {_('step')} {thousands(shown.step)}   "
             f"{thousands(place + 1)} {_('of')} {thousands(len(known))}"
         )
         given = [row.reward for row in shown.rows if row.reward is not None]

@@ -119,6 +119,7 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     """(where they are declared, texts) of what the screen translates when it shows it."""
     from engine.config import empty_means, form_base, presets, settings
     from engine.config.catalogue import SECTIONS
+    from engine.datasets import fits, list_datasets
     from engine.models.explain import MESSAGES
     from tui.panes.rail import RAIL_NAMES
     from tui.panes.row_views import VIEWS
@@ -138,6 +139,10 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     yield "engine/models/explain.py", MESSAGES.values()
     # The words of a model's card (engine.models.card) for its chat template.
     yield "engine/models/card.py", ("own template", "none")
+    # Why a set does not suit a stage.
+    stages = infos["stage"].choices
+    reasons = {fits(entry, stage) or "" for entry in list_datasets() for stage in stages}
+    yield "engine/datasets/listing.py", sorted(reasons)
     # Who speaks in a row (engine.datasets.example), and how a row is shown.
     yield "engine/datasets/example.py", ("system", "user", "assistant", "tool", "text")
     yield "tui/panes/row_views.py", VIEWS

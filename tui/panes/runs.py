@@ -122,7 +122,7 @@ class RunView(ChartView):
             return loss(run.best)
         measure = measure_of(best.measure)
         name = _(measure.label) if measure is not None else best.measure
-        return f"{name} {loss(best.value)} {_('at step')} {thousands(best.step)}"
+        return f"{name} {loss(best.value)} · {_('step')} {thousands(best.step)}"
 
     def _checkpoint_words(self, run: RunSummary) -> str:
         """The steps of the checkpoints, `★` before the best one's."""

@@ -165,14 +165,14 @@ async def test_the_answers_of_each_step_are_read(open_screen, size) -> None:
         assert "a answers" in shown.key_line
         await shown.press("a")
         assert isinstance(shown.app.screen, CompletionsCard)
-        assert "Answers of step 20   4 of 4" in shown.text
+        assert "Answers   step 20   4 of 4" in shown.text
         assert "mean reward 0.5" in shown.text
         assert "exact_match 0.25 · length 0.25" in shown.text and "advantage +0.5" in shown.text
         # Foreign text is only text, and a group's prompt is read once.
         assert "[b]20[/b] ␛[31mseven 0" in shown.text
         assert shown.text.count("What is 3 + 4?") == 1
         await shown.press("left", "left")
-        assert "Answers of step 10   2 of 4" in shown.text
+        assert "Answers   step 10   2 of 4" in shown.text
         await shown.press("home", "left")
         assert "step 5   1 of 4" in shown.text
         # The run goes on meanwhile.
@@ -210,6 +210,6 @@ async def test_a_finished_run_is_drawn_by_its_stage_and_its_answers_are_read(
         assert math.isclose(both._pictures[0].points[1][-1], 1.0)
         assert "v measure" in shown.key_line and "a answers" in shown.key_line
         await shown.press("a")
-        assert "Answers of step 20   4 of 4" in shown.text
+        assert "Answers   step 20   4 of 4" in shown.text
         await shown.press("escape")
         assert shown.places == ["runs"] and not shown.app._told
