@@ -9,10 +9,13 @@ from engine.cli.output import output, visible
 from engine.config import (
     Read,
     RunConfig,
+    apply_stage,
     check,
     defaults_for_form,
+    parse_overrides,
     read_file,
     read_flat,
+    settings,
     split_names,
     to_flat,
 )
@@ -20,7 +23,8 @@ from engine.problem import BadInput, BadSettings, Problem
 
 
 def read_words(words: Sequence[str] | None) -> RunConfig:
-    """The run of `[FILE] key=value …`; without a FILE, the screen's first form with those changes.
+    """The run of `[FILE] key=value …`; without a FILE, the screen's first form for the stage that
+    is named, with those changes.
 
     Notes (translated keys and the like) go to stderr. Raises BadSettings with every problem.
     """
@@ -29,7 +33,11 @@ def read_words(words: Sequence[str] | None) -> RunConfig:
     if words and ("=" not in words[0] or Path(words[0]).is_file()):
         read = read_file(Path(words[0]).expanduser(), words[1:])
     else:
-        read = read_flat(to_flat(defaults_for_form(), only_changed=True), "quick try", words)
+        form = defaults_for_form()
+        stage = parse_overrides(words).get("stage")
+        if stage in settings()["stage"].choices:
+            form = apply_stage(form, str(stage))
+        read = read_flat(to_flat(form, only_changed=True), "quick try", words)
         # The form's own values need no comment, only what was typed.
         typed = tuple(word.partition("=")[0] for word in words)
         read = Read(read.config, tuple(n for n in read.notes if n.split(" ")[0] in typed))

@@ -13,6 +13,7 @@ from engine.config import (
     losses,
     method,
     model,
+    optimiser,
     preference,
     reinforcement,
     reward,
@@ -50,7 +51,7 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
     ("o5", model.device_is_one),
     *generation.RULES,
 )
-REMARKS: tuple[Rule, ...] = (*method.REMARKS, *preference.REMARKS, *saving.REMARKS)
+REMARKS: tuple[Rule, ...] = (*method.REMARKS, *optimiser.REMARKS, *preference.REMARKS, *saving.REMARKS)
 
 
 def check(config: RunConfig, job: str = "") -> list[Problem]:

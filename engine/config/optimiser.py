@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
 from engine.config.method import WRITING_STAGES
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
 
 # transformers.training_args.OptimizerNames, without those that need a package which finetui does
 # not install (their names are in later_values.py).
@@ -158,3 +162,17 @@ class OptimiserGroup:
         usual="empty",
         goes_with=("optim",),
     )
+
+
+def noise_is_left_out(config: RunConfig) -> Problem | None:
+    """Where a policy is compared with its reference, the noise would be what is compared."""
+    if config.neftune_noise_alpha and config.stage in WRITING_STAGES:
+        return Problem(
+            f"neftune_noise_alpha is left out in {config.stage}: it would blur the comparison "
+            "with the reference.",
+            setting="neftune_noise_alpha",
+        )
+    return None
+
+
+REMARKS = (noise_is_left_out,)

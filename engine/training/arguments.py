@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine.config.method import WRITING_STAGES
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def training_arguments(
     """
     values: dict[str, Any] = {name: getattr(config, name) for name in _SAME}
     values |= {key: value for key, value in config.passed_on.items() if key not in _OURS}
+    if config.stage in WRITING_STAGES:
+        # The policy would be compared with its reference through the noise.
+        values["neftune_noise_alpha"] = None
     watches_best = config.eval_strategy != "no"
     if watches_best and not config.metric_for_best_model:
         values["metric_for_best_model"] = "loss"
