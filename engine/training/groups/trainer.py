@@ -16,10 +16,14 @@ What differs from TRL's trainers (1.16), beside what `RunTrainer` adds to all:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import PeftModel
 from transformers import set_seed
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -71,7 +75,8 @@ class GroupRunTrainer(RunTrainer):
         self._held_out: list[dict[str, float]] = []
         self._batch_tokens = 0
         names = source_names(scoring)
-        super().__init__(reward_funcs=[_never_called] * len(names), **kwargs)
+        with _no_second_adapter(kwargs["model"]):
+            super().__init__(reward_funcs=[_never_called] * len(names), **kwargs)
         self.reward_func_names = names
         # TRL was built without a KL weight, so it has loaded no reference of its own.
         self.beta = beta
@@ -79,7 +84,6 @@ class GroupRunTrainer(RunTrainer):
         if reference is not None and reference.model is not None:
             add_fused_lm_head(reference.model, temperature=self.temperature)
         self.eos_token_ids = list(sampling.end_ids)
-        _drop_copied_adapter(self.model)
 
     # -- data --------------------------------------------------------------------------------
 
@@ -179,6 +183,18 @@ class GroupRunTrainer(RunTrainer):
         if "loss" in logs and self._shown:
             self._publish(Completions(step=self.state.global_step, rows=self._shown))
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The trained adapter alone: a reward model's may lie beside it."""
+        if not isinstance(self.model, PeftModel):
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        trained = list(self.model.active_adapters)
+        self.model.save_pretrained(folder, state_dict=state_dict, selected_adapters=trained)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+
     # -- evaluation ----------------------------------------------------------------------------
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -240,7 +256,24 @@ def _shortened(row: Completion, advantage: float) -> Completion:
     )
 
 
-def _drop_copied_adapter(model: Any) -> None:
-    """RLOO copies a PeftModel's adapter under the name `ref`, wanted or not."""
-    if "ref" in getattr(model, "peft_config", {}):
-        model.delete_adapter("ref")
+@contextmanager
+def _no_second_adapter(model: Any) -> Iterator[None]:
+    """TRL's RLOO copies a PeftModel's adapter under the name `ref`, wanted or not: the copy is
+    made without touching the base (as PiSSA's first values would), and taken off again."""
+    if not isinstance(model, PeftModel):
+        yield
+        return
+    configs, flags = model.peft_config, {n: p.requires_grad for n, p in model.named_parameters()}
+    own = configs["default"]
+    plain: Any = copy(own)
+    if hasattr(own, "init_lora_weights"):
+        plain.init_lora_weights = True
+    configs["default"] = plain
+    try:
+        yield
+    finally:
+        configs["default"] = own
+        if "ref" in configs:
+            model.delete_adapter("ref")
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(flags[name])

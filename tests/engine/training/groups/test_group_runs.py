@@ -169,6 +169,61 @@ def test_an_adapter_that_is_trained_on_is_the_reference(
     assert kl[0] == pytest.approx(0.0, abs=1e-6) and kl[1] != 0.0
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_reward_adapter_on_the_shared_base(
+    stage: str,
+    tmp_path: Path,
+    model_folder: Path,
+    group_config: Callable[..., Any],
+    make_session: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    from engine.training.groups.trainer import GroupRunTrainer
+
+    torch.manual_seed(0)
+    kind: Any = AutoModelForSequenceClassification
+    reward = kind.from_pretrained(str(model_folder), num_labels=1)
+    described: Any = LoraConfig(task_type="SEQ_CLS", r=4, target_modules="all-linear")
+    get_peft_model(reward, described).save_pretrained(str(tmp_path / "reward"))
+
+    trained: list[set[str]] = []
+    begin = GroupRunTrainer.begin_epoch
+
+    def look(trainer: Any) -> None:
+        names = {n for n, p in trainer.model.named_parameters() if p.requires_grad}
+        trained.append({name.split(".")[-2] for name in names})
+        assert set(trainer.model.peft_config) == {"default", "reward"}
+        begin(trainer)
+
+    monkeypatch.setattr(GroupRunTrainer, "begin_epoch", look)
+    config = group_config(
+        stage=stage,
+        kl_beta=0.05,
+        reward_funcs="length",
+        reward_length=4,
+        reward_model=str(tmp_path / "reward"),
+        reward_weights="2, 0.5",
+        max_steps=2,
+    )
+    session, seen = make_session(tmp_path / "run")
+    run(config, session)
+    assert trained == [{"default"}]
+    for event in seen.of(StepLogged):
+        watched = event.watched
+        assert watched["rewards/reward_model/std"] > 0
+        assert watched["reward"] == pytest.approx(
+            2 * watched["rewards/length/mean"] + 0.5 * watched["rewards/reward_model/mean"],
+            abs=1e-5,
+        )
+    assert seen.of(StepLogged)[0].watched["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert set(seen.of(Completions)[0].rows[0].rewards) == {"length", "reward_model"}
+    assert not (tmp_path / "run/reward").exists() and not (tmp_path / "run/ref").exists()
+
+
 def test_what_is_refused_before_training(
     tmp_path: Path, group_config: Callable[..., Any], make_session: Callable[..., Any]
 ) -> None:
