@@ -3,6 +3,8 @@
 The parts follow what finetui's trainer holds: weights, gradients and optimiser state of what is
 trained, the activations kept for the backward pass (one vector a token and block with gradient
 checkpointing, and one block in full while it is recomputed), and the logits at trained positions.
+A stage that compares pairs holds two sequences a row, one that writes answers holds prompt and
+answer; a reference or a teacher that is not the same base model is held beside it.
 See Rajbhandari et al., "ZeRO" (2020) section 3, and Korthikanti et al. (2022) for activations.
 
 Measured against the demo model (LoRA, fp32, no gradient checkpointing, two micro-batch sizes of
@@ -12,15 +14,20 @@ Measured against the demo model (LoRA, fp32, no gradient checkpointing, two micr
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from engine.config.method import WRITING_STAGES
+from engine.config.preference import uses_reference
 from engine.models.architecture import count, layer_of
-from engine.models.card import ModelCard
+from engine.models.card import ModelCard, read_card
 from engine.models.device import expected_device
+from engine.models.locate import resolve
 from engine.models.precision import Precision, expected_precision
 from engine.models.trainable import frozen_exceptions, trainable_parameters
+from engine.problem import BadInput
 from engine.telemetry import Machine, memory_left, read_machine
 
 # Resident after importing torch, transformers, TRL and peft; a CUDA context on the GPU.
@@ -93,9 +100,13 @@ def _forecast(card: ModelCard, config: Any, rows_tokens: int | None, machine: Ma
     length = int(config.cutoff_len)
     if rows_tokens is not None:
         length = min(length, rows_tokens)
-    tokens = length * int(config.per_device_train_batch_size)
+    if config.stage in WRITING_STAGES:
+        length += int(config.max_new_tokens)
+    sequences = 2 if config.stage in ("rm", "dpo") else 1
+    tokens = length * int(config.per_device_train_batch_size) * sequences
 
     weights = _weights(card, config, precision, trainable)
+    weights += _second_model(card, config, precision)
     gradients = trainable * precision.trained_bytes
     optimiser = optimiser_bytes(str(config.optim), trainable, precision.trained_bytes)
     activations = _activations(card, config, precision, tokens, length, trainable)
@@ -176,6 +187,24 @@ def _weights(card: ModelCard, config: Any, precision: Precision, trainable: int)
     return card.parameters * precision.trained_bytes
 
 
+def _second_model(card: ModelCard, config: Any, precision: Precision) -> int:
+    """Weights of a frozen model beside the trained one: a reference or a teacher.
+
+    With LoRA the base is its own reference, and its own teacher. A reward model is left out: it
+    is an adapter as a rule. Another model that is not on this disk counts as large as this one.
+    """
+    named = config.teacher_model if config.stage == "distill" else config.ref_model
+    if config.stage != "distill" and not uses_reference(config):
+        return 0
+    if config.finetuning_type == "lora" and named in (None, config.model_name_or_path):
+        return 0
+    parameters = card.parameters
+    if named:
+        with contextlib.suppress(BadInput):
+            parameters = read_card(resolve(named, config).path).parameters
+    return parameters * precision.weight_bytes
+
+
 def _activations(
     card: ModelCard, config: Any, precision: Precision, tokens: int, length: int, trainable: int
 ) -> int:
@@ -212,7 +241,9 @@ def _block_features(card: ModelCard) -> int:
 
 
 def _logits(card: ModelCard, config: Any, precision: Precision, tokens: int) -> int:
-    share = 1.0 if config.train_on_prompt else _ANSWER_SHARE
+    if config.stage == "rm":
+        return 0
+    share = 1.0 if config.train_on_prompt or config.stage == "pt" else _ANSWER_SHARE
     # The head's output and its gradient, the log-softmax in fp32 and its gradient.
     return int(tokens * share * card.vocab * (2 * precision.compute_bytes + 2 * 4))
 

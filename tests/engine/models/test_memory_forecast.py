@@ -178,3 +178,26 @@ def test_disk_counts_the_checkpoints_that_stay() -> None:
     assert disk_bytes(card, limited, 100, 7) == 4 * 7
     epochs = RunConfig(save_strategy="epoch", num_train_epochs=3)
     assert disk_bytes(card, epochs, 100, 7) == 4 * 7
+
+
+def test_a_reference_is_held_where_it_is_another_model() -> None:
+    base = told(stage="sft").weights
+    assert told(stage="dpo").weights == base  # the adapter switched off
+    full = told(stage="sft", finetuning_type="full").weights
+    assert told(stage="dpo", finetuning_type="full").weights == full + 4 * PARAMETERS
+    assert told(stage="dpo", finetuning_type="full", pref_loss="simpo").weights == full
+    assert told(stage="rm", finetuning_type="full").weights == full
+    assert told(stage="grpo", finetuning_type="full").weights == full
+    assert told(stage="grpo", finetuning_type="full", kl_beta=0.1).weights > full
+    elsewhere = {"stage": "dpo", "model_name_or_path": "demo", "ref_model": "some/other-model"}
+    assert told(**elsewhere).weights == base + 4 * PARAMETERS
+    own = {"stage": "distill", "model_name_or_path": "demo"}
+    assert told(**own, teacher_model="demo").weights == base
+    assert told(**own, teacher_model="some/other-model").weights == base + 4 * PARAMETERS
+
+
+def test_pairs_and_answers_make_a_micro_batch_larger() -> None:
+    assert told(stage="dpo").tokens == 2 * told(stage="sft").tokens
+    assert told(stage="rm").logits == 0
+    rows = told(stage="ppo", max_new_tokens=28, per_device_train_batch_size=2)
+    assert rows.tokens == 2 * (100 + 28)
