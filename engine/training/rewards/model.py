@@ -200,6 +200,12 @@ def add_frozen_adapter(model: Any, folder: Path, name: str = ADAPTER) -> None:
     for key, weight in model.named_parameters():
         weight.requires_grad_(trained.get(key, False))
 
+    def not_missed(_: Any, keys: Any) -> None:
+        keys.missing_keys[:] = [key for key in keys.missing_keys if f".{name}." not in key]
+
+    # A checkpoint of the policy holds the policy's adapter only, and is none the worse for it.
+    model.register_load_state_dict_post_hook(not_missed)
+
 
 @contextmanager
 def only_adapter(model: Any, name: str) -> Iterator[None]:

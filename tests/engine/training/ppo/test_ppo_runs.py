@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,9 +269,8 @@ def test_without_an_adapter_a_begun_step_is_ended(
 def test_steps_after_the_last_checkpoint_are_repeated_and_said(train, tmp_path: Path) -> None:
     """As after a kill: the log went further than the checkpoint."""
     whole = train("run", save_steps=2, max_steps=5)
-    import shutil
-
-    shutil.rmtree(tmp_path / "run" / "checkpoint-4")
+    for step in (4, 5):
+        shutil.rmtree(tmp_path / "run" / f"checkpoint-{step}")
     again = train("run", save_steps=2, max_steps=5, resume_from_checkpoint=True)
     assert "Repeats steps 3 to 5 from the beginning" in said(again)
     assert losses(again) == {s: v for s, v in losses(whole).items() if s > 2}
@@ -365,8 +365,6 @@ def test_a_reward_adapter_on_the_shared_base(train, model_folder: Path, tmp_path
 
 
 def test_model_and_functions_together(train, model_folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(0)
