@@ -9,6 +9,10 @@ What differs from TRL's trainer:
 - `sft_weight` adds the cross-entropy of the desirable answers (`pref_ftx`);
 - the reference is `engine.training.references`';
 - measures are means over rows, also where the last micro-batch is smaller.
+
+Measured with `tests/benchmarks/training/judging.py` (demo, LoRA on all linear layers, fp32,
+micro-batches of two bundled rows, one thread of a busy AVX2 machine), tokens a CPU second and the
+median of the paired ratios to TRL's trainer: TRL 23; padded 28 (1.29); end to end 37 (1.64).
 """
 
 from __future__ import annotations

@@ -6,6 +6,11 @@ What differs from TRL's trainer:
 - where the model allows it, a prompt is computed once for both its answers;
 - measures are means over pairs, also where the last micro-batch is smaller;
 - `value_head.safetensors` is written beside the weights, for other tools.
+
+Measured with `tests/benchmarks/training/judging.py` (demo, LoRA on all linear layers, fp32,
+micro-batches of two bundled pairs, one thread of a busy AVX2 machine), tokens a CPU second and the
+median of the paired ratios to TRL's trainer, the losses equal: TRL 68; padded 64 (0.96); shared
+prompts 101 (1.50). A head one number wide costs TRL nothing; the prompts do.
 """
 
 from __future__ import annotations
