@@ -2,12 +2,17 @@
 
 What differs from TRL's trainer:
 - the head multiplies the answers' positions only, on every device (TRL 1.16 takes all positions
-  where Triton does not run), and neither entropy, top-1 nor mean logits are computed; where the
-  model allows it each prompt is computed once for both its answers
-  (`tests/benchmarks/training/preference.py` has the figures);
+  where Triton does not run), and neither entropy, top-1 nor mean logits are computed;
+- where the model allows it each prompt is computed once for both its answers
+  (`engine.training.pair_batches`);
 - more losses: kto_pair, ORPO, SimPO, label smoothing in sigmoid (`engine.training.losses`);
 - the reference is `engine.training.references`' and none is held for ORPO and SimPO;
 - measures are means over pairs, also where the last micro-batch is smaller.
+
+Measured with `tests/benchmarks/training/preference.py` (demo, LoRA on all linear layers, fp32,
+micro-batches of two bundled pairs, one thread of a busy AVX2 machine), tokens a CPU second and the
+median of the paired ratios to TRL's trainer: TRL 35; padded 54 (1.59); shared prompts 83 (2.37);
+SimPO, which computes no reference, 113.
 """
 
 from __future__ import annotations

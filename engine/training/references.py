@@ -4,7 +4,8 @@
 | --- | --- | --- |
 | a new LoRA adapter | the base, the adapter switched off | none |
 | an adapter that is trained on | its values at the start, put in its place | the adapter |
-| full, freeze | a second, frozen model | the model, in the type it computes in |
+| freeze | the trained blocks' values at the start, put in their place | those blocks |
+| full | a second, frozen model | the model, in the type it computes in |
 | any, with `ref_model` | that model, `ref_model_adapters` merged into it | the model |
 
 TRL would copy the adapter under the name `ref` whenever it is given a PeftModel, also a new one,
@@ -91,12 +92,14 @@ def load_reference(parts: Parts) -> Reference:
     config = parts.config
     if config.ref_model:
         return Reference(model=_other_model(parts, config.ref_model))
-    if not isinstance(parts.model, PeftModel):
+    if config.finetuning_type == "full":
+        # Not its values at the start: they are held in fp32 where the run computes in 16 bits.
         return Reference(model=_frozen(parts, parts.model_folder.path))
-    if config.adapters and not config.create_new_adapter:
-        trained = {n: p for n, p in parts.model.named_parameters() if p.requires_grad}
-        return Reference(start={name: p.detach().clone() for name, p in trained.items()})
-    return Reference()
+    trained_on = bool(config.adapters) and not config.create_new_adapter
+    if isinstance(parts.model, PeftModel) and not trained_on:
+        return Reference()
+    trained = {n: p for n, p in parts.model.named_parameters() if p.requires_grad}
+    return Reference(start={name: p.detach().clone() for name, p in trained.items()})
 
 
 def _other_model(parts: Parts, name: str) -> Any:
