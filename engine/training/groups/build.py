@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.problem import BadInput, Problem
+from engine.runs.trainer_log import read_trainer_log
 from engine.training.rewards.functions import NEEDS_REFERENCE
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def build_group_trainer(parts: Parts, trainer: Any, arguments: type, usual_beta:
     sampling = Sampling.of(parts)
     scoring = Scoring.of(parts, sampling.end_ids)
     _check_references(parts, scoring)
-    _say_what_is_left_out(parts)
+    _say_what_is_special(parts)
     reference = load_reference(parts) if beta else None
     return trainer(
         **parts.run_options(),
@@ -46,7 +48,6 @@ def build_group_trainer(parts: Parts, trainer: Any, arguments: type, usual_beta:
             reward_weights=_weights(scoring),
             # What is trained has to be what was sampled from, to the digit.
             disable_dropout=True,
-            neftune_noise_alpha=None,
         ),
         sampling=sampling,
         scoring=scoring,
@@ -109,17 +110,11 @@ def _check_references(parts: Parts, scoring: Scoring) -> None:
     )
 
 
-def _say_what_is_left_out(parts: Parts) -> None:
+def _say_what_is_special(parts: Parts) -> None:
     config, session = parts.config, parts.session
     if config.lora_dropout and config.finetuning_type == "lora":
         session.say(
             "lora_dropout: what is trained has to be what was sampled from, so dropout is off.",
-            "note",
-        )
-    if config.neftune_noise_alpha:
-        session.say(
-            "neftune_noise_alpha: what is trained has to be what was sampled from, so there is no "
-            "noise.",
             "note",
         )
     context = getattr(parts.model.config.get_text_config(), "max_position_embeddings", None)
@@ -131,8 +126,16 @@ def _say_what_is_left_out(parts: Parts) -> None:
             "warning",
         )
     if parts.resume is not None:
-        session.say(
-            f"Sampling goes on from the random state of the checkpoint: answers of step "
-            f"{parts.resume.step + 1} that were sampled before the stop are sampled again.",
-            "note",
-        )
+        session.say(_repeated(parts.resume.step, parts.folder), "note")
+
+
+def _repeated(step: int, run: Path) -> str:
+    """What a resume after `step` does again: answers are not kept."""
+    logged = max((p.step for p in read_trainer_log(run) if p.loss is not None), default=0)
+    if logged > step:
+        which = f"step {logged}" if logged == step + 1 else f"steps {step + 1} to {logged}"
+        return f"Repeats {which}: the same answers are sampled again, as they are not kept."
+    return (
+        f"Goes on with step {step + 1}; answers that were sampled for it before the stop are "
+        "sampled again, the same ones."
+    )

@@ -117,12 +117,27 @@ def test_stop_within_an_answer_and_go_on_as_if_never_stopped(
     session, again = make_session(tmp_path / "run")
     run(_with(config, resume_from_checkpoint=True), session)
     said = [event.text for event in again.of(LogLine)]
-    assert any("answers of step 12 that were sampled before the stop" in text for text in said)
+    assert any("Goes on with step 12; answers that were sampled" in text for text in said)
     last, other = whole.of(StepLogged)[-1], again.of(StepLogged)[-1]
     assert (other.step, other.loss, other.tokens) == (last.step, last.loss, last.tokens)
     assert other.watched == last.watched
     left, right = (tmp_path / name / "adapter_model.safetensors" for name in ("whole", "run"))
     assert left.read_bytes() == right.read_bytes()
+
+
+def test_steps_after_the_last_checkpoint_are_repeated_and_told(
+    tmp_path: Path, group_config: Callable[..., Any], make_session: Callable[..., Any]
+) -> None:
+    config = group_config(max_steps=4, save_steps=2)
+    session, first = make_session(tmp_path / "run")
+    run(config, session)
+    kept = tmp_path / "run/checkpoint-2"
+    session, again = make_session(tmp_path / "run")
+    run(_with(config, resume_from_checkpoint=str(kept)), session)
+    said = [event.text for event in again.of(LogLine)]
+    assert "Repeats steps 3 to 4: the same answers are sampled again, as they are not kept." in said
+    texts = [[row.text for row in e.rows] for e in first.of(Completions) if e.step > 2]
+    assert [[row.text for row in e.rows] for e in again.of(Completions)] == texts
 
 
 def test_prompts_are_asked_as_the_encoder_wrote_them(

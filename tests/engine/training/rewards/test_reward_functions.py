@@ -180,3 +180,9 @@ def test_one_number_an_answer_in_their_order(rows: list[tuple[str, str, int]]) -
             for t, k, n in zip(texts, known, tokens, strict=True)
         ]
         assert [str(x) for x in found] == [str(x) for x in alone]
+
+
+def test_the_settings_know_the_same_functions() -> None:
+    from engine.config import reward as settings_of_rewards
+
+    assert settings_of_rewards.REWARD_FUNCTIONS == tuple(REWARD_FUNCTIONS)
