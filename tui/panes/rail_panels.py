@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual.message import Message
 
 from engine.config import steps_of
@@ -16,6 +17,7 @@ from tui.shell import shell
 from tui.widgets.frame import Framed, Line, Span, ends
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import about, age, compact, loss, memory, rate, thousands
+from tui.widgets.text_safe import visible
 
 if TYPE_CHECKING:
     from engine.worker.questions import DatasetEntry, KnownModel
@@ -144,8 +146,13 @@ class DataPanel(ListPanel):
             else _("No sets here. Press d for another folder; it needs a dataset_info.json.")
         )
         rows = []
+        names = max((cell_len(visible(name)) for name in known), default=0)
+        counts = max((cell_len(row_count(entry)) for entry in studio.datasets), default=0)
         for entry, reason in studio.fitting():
             used = entry.name in chosen
+            # The reasons stand below each other, behind the counts.
+            count = row_count(entry)
+            gap = " " * (names - cell_len(visible(entry.name)) + counts - cell_len(count))
             told = reason and self.content_width >= WIDE_PANEL
             rows.append(
                 ListRow(
@@ -155,13 +162,17 @@ class DataPanel(ListPanel):
                     mark=("!" if reason else "✓") if used else "",
                     mark_role="warning" if reason else "ok",
                     dim=bool(reason) and not used,
-                    reason=f"{row_count(entry)}  {_(reason)}" if told and not used else "",
+                    reason=f"{gap}{count}  {_(reason)}" if told and not used else "",
                 )
             )
         for name in chosen:
             if name not in known and known:
                 rows.append(ListRow(name, name, ("?",), mark="✗", mark_role="error"))
         self.set_rows(rows)
+
+    def on_resize(self) -> None:
+        # There may be room for a reason in full now, or none any more.
+        self.show()
 
     def _rows_figure(self, entry: DatasetEntry, dimmed: bool) -> str:
         """A set's rows; of one that does not suit the stage, the stages that it is for."""
