@@ -329,3 +329,41 @@ def test_the_last_token_is_read_even_where_it_also_pads(
     assert not (target / "Modelfile").exists()
     names = {path.name for path in target.glob("*.safetensors")}
     assert names == {"model.safetensors", "value_head.safetensors"}
+
+
+def test_an_adapter_that_only_peft_merges_is_exported_with_its_head(
+    trained: Any,
+    rm_config: Any,
+    make_session: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from engine.export import run_export
+    from engine.training.methods import lora
+
+    described = lora.lora_config
+
+    def with_dora(model: Any, config: Any) -> Any:
+        found = described(model, config)
+        found.use_dora = True
+        return found
+
+    monkeypatch.setattr(lora, "lora_config", with_dora)
+    run = trained(max_steps=3)
+    config = rm_config(adapter_name_or_path=str(run))
+    loaded = scorer(config, make_session(tmp_path / "scored")[0])
+    target = tmp_path / "exported"
+    run_export(
+        rm_config(
+            adapter_name_or_path=str(run), do_train=False, dataset=None, export_dir=str(target)
+        ),
+        make_session(tmp_path / "export")[0],
+    )
+    model = AutoModelForSequenceClassification.from_pretrained(target, dtype=torch.float32)
+    ids = [loaded.encoder.tokenizer.encode(text) for text in TEXTS]
+    with torch.no_grad():
+        found = [model(torch.tensor([row])).logits.item() for row in ids]
+    assert found == pytest.approx(score_texts(loaded, TEXTS), abs=1e-5)
