@@ -64,7 +64,7 @@ def run_scoring(config: RunConfig, session: JobSession) -> dict[str, Any]:
 
     loaded = load_for_inference(config, session, "score")
     prepared = prepare(
-        only_measured(config), loaded.encoder, session.progress, session.check, "pairs"
+        only_measured(config), loaded.encoder, session.progress, lambda: _ask(session), "pairs"
     )
     for note in prepared.notes:
         session.say(note, "note")
@@ -139,3 +139,7 @@ def score_rows(model: Any, rows: Sequence[Sequence[int]], pad: int) -> list[floa
     with torch.inference_mode():
         found: list[float] = scores(model, ids.to(model.device), mask.to(model.device)).tolist()
     return found
+
+
+def _ask(session: JobSession) -> None:
+    session.check()
