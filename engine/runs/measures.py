@@ -82,7 +82,7 @@ STAGE_MEASURES: dict[str, tuple[Measure, ...]] = {
     "rloo": (*_BY_REWARD, LOSS),
     "distill": (LOSS, _KL),
 }  # fmt: skip
-_EACH_REWARD = "rewards/", "/mean"
+_OF_PAIRS = (_REWARDS, _MARGIN, _ACCURACY)
 
 
 def measures(stage: str) -> tuple[Measure, ...]:
@@ -118,15 +118,15 @@ def pictures(
 
 
 def _each_reward(trained: Mapping[str, Series]) -> list[Measure]:
-    """One for each reward function, where a run has several."""
-    head, tail = _EACH_REWARD
-    names = [name for name in trained if name.startswith(head) and name.endswith(tail)]
-    if len(names) < 2:
-        return []
-    return [
-        Measure(name, name.removeprefix(head).removesuffix(tail), (name,), "higher")
-        for name in names
-    ]
+    """One for each reward function, where a run has several: `rewards/length` in PPO's log,
+    `rewards/length/mean` in TRL's."""
+    of_pairs = {name for one in _OF_PAIRS for name in (*one.names, *one.other)}
+    found = []
+    for name in trained:
+        label = name.removeprefix("rewards/").removesuffix("/mean")
+        if name.startswith("rewards/") and "/" not in label and name not in of_pairs:
+            found.append(Measure(name, label, (name,), "higher"))
+    return found if len(found) > 1 else []
 
 
 def named_in(shown: Sequence[Picture]) -> set[str]:

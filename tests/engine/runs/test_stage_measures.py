@@ -64,6 +64,10 @@ def test_each_reward_function_has_its_picture_where_there_are_several() -> None:
     two = {**one, "rewards/exact_match/mean": (STEPS, [0.0] * 3)}
     labels = [p.measure.label for p in pictures("grpo", two, {})]
     assert labels == ["reward", "length", "exact_match"]
+    ours = {"rewards/length": (STEPS, [1.0] * 3), "rewards/contains": (STEPS, [0.0] * 3)}
+    assert [p.measure.label for p in pictures("ppo", ours, {})] == ["length", "contains"]
+    pairs = {"rewards/margins": (STEPS, [1.0] * 3), "rewards/accuracies": (STEPS, [1.0] * 3)}
+    assert [p.measure.label for p in pictures("dpo", pairs, {})] == ["margin", "accuracy"]
 
 
 def test_a_finished_run_is_read_back_with_what_its_evaluations_measured(tmp_path: Path) -> None:
