@@ -301,7 +301,7 @@ class RunsPanel(ListPanel):
         for run in runs:
             mark, role = state_mark(run.state)
             last, best = run.last_loss, studio.best_of(run)
-            figure = loss(last) if best is None else f"★ {loss(best.value)}"
+            figure = loss(last) if best is None else f"★{loss(best.value)}"
             ago = _(age(time.time() - run.updated))
             if live is not None and live.run == run.name and not live.ended:
                 mark, role = state_mark("running")

@@ -257,7 +257,7 @@ async def test_the_best_checkpoint_is_marked_by_what_the_run_watched(
 ) -> None:
     write_run(home, "rm-1", "rm")
     async with open_screen() as shown:
-        assert shown.app.rail.runs.rows[0].figures[0] == "★ 0.93"
+        assert shown.app.rail.runs.rows[0].figures[0] == "★0.93"
         await shown.press("4", "enter")
         assert "accuracy 0.93 · step 10" in shown.text
         assert "★ 10, 20" in shown.text
