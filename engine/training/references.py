@@ -6,7 +6,7 @@
 | an adapter that is trained on | its values at the start, put in its place | the adapter |
 | freeze | the trained blocks' values at the start, put in their place | those blocks |
 | full | a second, frozen model | the model, in the type it computes in |
-| any, with `ref_model` | that model, `ref_model_adapters` merged into it | the model |
+| any, `ref_model` named | that model, `ref_model_adapters` merged in | it; none for its own base |
 
 TRL would copy the adapter under the name `ref` whenever it is given a PeftModel, also a new one,
 and would save that copy with each checkpoint; `NoModel` is given to it instead.
@@ -91,7 +91,7 @@ def load_reference(parts: Parts) -> Reference:
 
     config = parts.config
     if config.ref_model:
-        return Reference(model=_other_model(parts, config.ref_model))
+        return _named(parts, config.ref_model)
     if config.finetuning_type == "full":
         # Not its values at the start: they are held in fp32 where the run computes in 16 bits.
         return Reference(model=_frozen(parts, parts.model_folder.path))
@@ -102,7 +102,8 @@ def load_reference(parts: Parts) -> Reference:
     return Reference(start={name: p.detach().clone() for name, p in trained.items()})
 
 
-def _other_model(parts: Parts, name: str) -> Any:
+def _named(parts: Parts, name: str) -> Reference:
+    """The model of `ref_model`; no second one where it is the base under the run's adapter."""
     from engine.models import adapter_folders, attach_adapters, check_adapter, resolve
 
     config, session = parts.config, parts.session
@@ -114,15 +115,26 @@ def _other_model(parts: Parts, name: str) -> Any:
             check_stop=session.control.check,
         ).path
         _check_same_tokens(parts, path)
+        if not config.ref_model_adapters and _is_bare_base(parts, path):
+            return Reference()
         model = _frozen(parts, path)
     if not config.ref_model_adapters:
-        return model
+        return Reference(model=model)
     with _blamed_on("ref_model_adapters"):
         folders = adapter_folders(config.ref_model_adapters)
         for folder in folders:
             check_adapter(folder)
         model = attach_adapters(model, folders, parts.precision, trainable=False)
-        return model.merge_and_unload().requires_grad_(False)
+        return Reference(model=model.merge_and_unload().requires_grad_(False))
+
+
+def _is_bare_base(parts: Parts, path: Path) -> bool:
+    """Whether `path` is the run's base, and nothing was merged into it under the adapter."""
+    from peft import PeftModel
+
+    merged = len(parts.config.adapters) - (not parts.config.create_new_adapter)
+    same = path.resolve() == parts.model_folder.path.resolve()
+    return isinstance(parts.model, PeftModel) and same and merged <= 0
 
 
 def _frozen(parts: Parts, path: Path) -> Any:

@@ -268,6 +268,20 @@ def test_a_reference_model_of_its_own(run, built: list[Any], model_folder: Path,
     assert not any(p.requires_grad for p in built[1].reference.model.parameters())
 
 
+def test_the_own_base_as_reference_is_not_loaded_again(
+    run, built: list[Any], model_folder: Path, tmp_path: Path
+) -> None:
+    """An adapter that is trained on, compared with the base that it lies on."""
+    run("adapter", learning_rate=2e-2, max_steps=4)
+    changes = {"adapter_name_or_path": str(tmp_path / "adapter"), "max_steps": 1}
+    (named,) = run("named", ref_model=str(model_folder), **changes).of(StepLogged)
+    assert built[1].reference.model is None and built[1].reference.start is None
+    assert abs(named.watched["rewards/chosen"]) > 1e-3
+    # Where an adapter lies merged under the new one, the base alone is another model.
+    run("merged", ref_model=str(model_folder), create_new_adapter=True, **changes)
+    assert built[2].reference.model is not None
+
+
 def test_reference_adapters_are_merged(run, built: list[Any], model_folder: Path, tmp_path) -> None:
     """A policy that begins where base and adapter are finds no difference to them merged."""
     from peft import PeftModel
