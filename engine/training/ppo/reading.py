@@ -48,7 +48,8 @@ def lay_out(
     ids = torch.full((len(lengths), width), pad_id)
     attention = torch.zeros_like(ids)
     mask = torch.zeros(len(lengths), longest, dtype=torch.bool)
-    places, targets = [], []
+    places: list[int] = []
+    targets: list[int] = []
     for line, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         ids[line, : lengths[line]] = torch.tensor([*prompt, *answer])
         attention[line, : lengths[line]] = 1

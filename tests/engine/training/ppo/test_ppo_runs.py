@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -387,3 +388,46 @@ def test_model_and_functions_together(train, model_folder: Path, tmp_path: Path)
     assert watched["reward"] == pytest.approx(
         2 * watched["rewards/length"] + 0.5 * watched["rewards/reward_model"], abs=1e-5
     )
+
+
+# -- what is refused or said -------------------------------------------------------------------
+
+
+def test_dropout_is_off_and_that_is_said(train) -> None:
+    listener = train("run", max_steps=1, lora_dropout=0.5, ppo_epochs=1, ppo_buffer_size=1)
+    assert "lora_dropout" in said(listener)
+    # With it, answers would not be as likely in the update as they were when sampled.
+    assert listener.of(StepLogged)[0].watched["clip_share"] == 0.0
+
+
+def test_activations_computed_again_change_no_loss(train, monkeypatch) -> None:
+    plain = train("plain", max_steps=2)
+    monkeypatch.setattr("engine.training.run._Run._checkpointing", lambda *_: True)
+    again = train("again", max_steps=2)
+    for step, numbers in losses(plain).items():
+        assert losses(again)[step][0] == pytest.approx(numbers[0], abs=1e-5)
+
+
+def test_a_reward_that_compares_needs_answers(make_config, make_session, tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    from engine.training.ppo.scoring import Scoring
+    from engine.training.rewards import reward_functions
+    from engine.training.stages.ppo import _check_answers
+
+    session, listener = make_session(tmp_path / "run")
+
+    def check(functions: str, answers: list[str]) -> None:
+        config = make_config(**{**PPO, "reward_funcs": functions})
+        parts = SimpleNamespace(
+            config=config, session=session, train=Dataset.from_dict({"answer": answers})
+        )
+        _check_answers(parts, Scoring(None, (), tuple(reward_functions(config))))
+
+    with pytest.raises(BadInput, match="no row has one"):
+        check("exact_match", ["", " "])
+    check("exact_match", ["red", "blue"])
+    check("length", ["", ""])
+    assert said(listener) == ""
+    check("exact_match,length", ["", "red"])
+    assert "1 of 2 rows have no right answer: exact_match" in said(listener)
