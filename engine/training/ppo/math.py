@@ -193,4 +193,4 @@ class Moments:
 
     def normalised(self, scores: torch.Tensor) -> torch.Tensor:
         """Scores less the mean, in standard deviations."""
-        return (scores - self.mean) / (self.deviation + _EPSILON)
+        return (scores - self.mean) / self.deviation
