@@ -190,14 +190,20 @@ def _weights(card: ModelCard, config: Any, precision: Precision, trainable: int)
 def _second_model(card: ModelCard, config: Any, precision: Precision) -> int:
     """Weights of a frozen model beside the trained one: a reference or a teacher.
 
-    With LoRA the base is its own reference, and its own teacher. A reward model is left out: it
+    With LoRA the base is its own reference, and its own teacher; freeze keeps the start of the
+    blocks it trains. A reward model is left out: it
     is an adapter as a rule. Another model that is not on this disk counts as large as this one.
     """
     named = config.teacher_model if config.stage == "distill" else config.ref_model
     if config.stage != "distill" and not uses_reference(config):
         return 0
-    if config.finetuning_type == "lora" and named in (None, config.model_name_or_path):
+    own = named in (None, config.model_name_or_path)
+    if own and config.finetuning_type == "lora":
         return 0
+    if own and config.finetuning_type == "freeze" and config.stage != "distill":
+        # The trained blocks as they were at the start are all that is needed.
+        trained = trainable_parameters(card.shapes, config)
+        return trained * precision.trained_bytes
     parameters = card.parameters
     if named:
         with contextlib.suppress(BadInput):

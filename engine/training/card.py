@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from engine.config.method import WRITING_STAGES
+
 if TYPE_CHECKING:
     from engine.config import RunConfig
 
@@ -18,12 +20,13 @@ def model_card(
     """
     import yaml
 
-    lora = config.finetuning_type == "lora"
+    lora, scores = config.finetuning_type == "lora", config.stage == "rm"
     front: dict[str, Any] = {
         "library_name": "peft" if lora else "transformers",
         "base_model": base,
         "tags": ["finetui", config.stage, config.finetuning_type],
-        "pipeline_tag": "text-generation",
+        # The hub has no task for a score of one number; classification is how they are served.
+        "pipeline_tag": "text-classification" if scores else "text-generation",
     }
     settings = {
         "learning rate": f"{config.learning_rate:g}",
@@ -35,6 +38,9 @@ def model_card(
         "optimiser": config.optim,
         "cutoff": f"{config.cutoff_len} tokens",
         "LoRA rank, alpha": f"{config.lora_rank}, {config.alpha}" if lora else None,
+        "preference loss": config.pref_loss if config.stage == "dpo" else None,
+        "beta": f"{config.pref_beta:g}" if config.stage in ("dpo", "kto") else None,
+        "reward functions": config.reward_funcs if config.stage in WRITING_STAGES else None,
         "seed": str(config.seed),
     }
     lines = [
@@ -48,6 +54,8 @@ def model_card(
     ]
     if lora:
         lines.append("This is an adapter: it is loaded on top of the base model.")
+    if scores:
+        lines.append("It is a reward model: it gives a conversation one number and writes none.")
     lines += ["", "## Data", "", "| set | rows |", "| --- | --- |"]
     lines += [f"| {_plain(set_name)} | {rows} |" for set_name, rows in counts.items()]
     lines += ["", "## Settings", "", "| setting | value |", "| --- | --- |"]

@@ -187,6 +187,9 @@ def test_a_reference_is_held_where_it_is_another_model() -> None:
     assert told(stage="dpo", finetuning_type="full").weights == full + 4 * PARAMETERS
     assert told(stage="dpo", finetuning_type="full", pref_loss="simpo").weights == full
     assert told(stage="rm", finetuning_type="full").weights == full
+    some = {"finetuning_type": "freeze", "freeze_trainable_layers": 1}
+    block = told(stage="sft", **some).trainable_parameters
+    assert told(stage="dpo", **some).weights == told(stage="sft", **some).weights + 4 * block
     assert told(stage="grpo", finetuning_type="full").weights == full
     assert told(stage="grpo", finetuning_type="full", kl_beta=0.1).weights > full
     elsewhere = {"stage": "dpo", "model_name_or_path": "demo", "ref_model": "some/other-model"}
