@@ -8,6 +8,8 @@ What differs from TRL's trainers (1.16), beside what `RunTrainer` adds to all:
 - rewards are `engine.training.ppo.scoring`'s: functions by name, a reward model, or both;
 - the reference is `engine.training.references`': with LoRA no second model, and for a new adapter
   no second adapter either;
+- on a CPU the head multiplies the answers' positions only (TRL takes all where Triton does not run:
+  1.7 times the time at prompts of 74 and answers of 24 tokens of the demo model);
 - the order of prompts depends on (seed, epoch) only, and no prompt is left out;
 - measures of an evaluation are means over its prompts, one answer each, drawn with the same random
   numbers every time. Its loss is the negative mean reward: the loss that trains is 0 there.
@@ -17,13 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
+from torch.nn import functional
 from transformers import set_seed
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -31,6 +35,7 @@ from trl.trainer.utils import add_fused_lm_head
 from engine.events import Completion, Completions
 from engine.training.dataset import EpochSampler
 from engine.training.groups.order import GroupSampler
+from engine.training.ppo.reading import Reading, lay_out, read
 from engine.training.ppo.rollout import Sampling, sample
 from engine.training.ppo.scoring import Scoring
 from engine.training.references import Reference
@@ -150,12 +155,49 @@ class GroupRunTrainer(RunTrainer):
         table = [[each[name] for name in self.reward_func_names] for each in scores.each]
         return torch.tensor(table, dtype=torch.float32, device=self.accelerator.device)
 
-    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.forward_autocast():
-            if not isinstance(model, Reference):
-                return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-            with model.of(self.accelerator.unwrap_model(self.model)) as before:
-                return super()._get_per_token_logps_and_entropies(before, *args, **kwargs)
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Log-probabilities and entropies of the last `logits_to_keep` tokens of each row, and the
+        load-balancing loss of a mixture of experts (all as TRL gives them)."""
+        if isinstance(model, Reference):
+            source: Any = model.of(self.accelerator.unwrap_model(self.model))
+        else:
+            source = nullcontext(model)
+        rows, kept = (input_ids, attention_mask), logits_to_keep
+        with self.forward_autocast(), source as reader:
+            if compute_aux_loss or self.args.device.type != "cpu":
+                return super()._get_per_token_logps_and_entropies(
+                    reader, *rows, kept, batch_size, compute_entropy, compute_aux_loss, **kwargs
+                )
+            found = [
+                self._read(reader, ids, mask, kept, compute_entropy)
+                for ids, mask in zip(*(r.split(batch_size or len(r)) for r in rows), strict=True)
+            ]
+        logps = torch.cat([part.logprobs for part in found])
+        entropies = [part.entropy for part in found if part.entropy is not None]
+        return logps, torch.cat(entropies) if entropies else None, None
+
+    def _read(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, kept: int, entropy: bool
+    ) -> Reading:
+        """A batch of padded rows, read with the head on the answers' positions only."""
+        real = mask.bool()
+        split = ids.size(1) - kept
+        prompts = [row[:split][m[:split]].tolist() for row, m in zip(ids, real, strict=True)]
+        answers = [row[split:][m[split:]].tolist() for row, m in zip(ids, real, strict=True)]
+        laid = lay_out(prompts, answers, self.sampling.pad_id, ids.device)
+        # As wide as the round is, not only as this batch.
+        wide = functional.pad(laid.mask, (0, kept - laid.mask.size(1)))
+        return read(model, replace(laid, mask=wide), self.temperature, entropy=entropy)
 
     # -- the step ------------------------------------------------------------------------------
 
