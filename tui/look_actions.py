@@ -31,8 +31,12 @@ class LookActions(Shell):
 
     def action_help(self) -> None:
         """The keys of the focused pane and its parents."""
-        lines: list[Any] = []
-        for scope in self._scopes():
+        scopes = self._scopes()
+        view = self.views[self.view_name]
+        lines: list[Any] = list(view.explained()) if "train" in scopes else []
+        if lines:
+            lines.pop()
+        for scope in scopes:
             shown = [action for action in actions.in_scope(scope) if action.help]
             if not shown:
                 continue

@@ -24,13 +24,15 @@ NOTHING: Series = ((), ())
 class Measure:
     """One picture of a run.
 
-    `names` are the log's names for it: the first that a run logged is drawn. `other` are those of a
-    second curve in the same picture; `curves` then names the two. `better` says which way is good.
-    `of_loss` is a measure that follows from the loss where a run did not log it.
+    `help` explains it. `names` are the log's names for it: the first that a run logged is drawn.
+    `other` are those of a second curve in the same picture; `curves` then names the two. `better`
+    says which way is good. `of_loss` is a measure that follows from the loss where a run did not
+    log it.
     """
 
     key: str
     label: str
+    help: str = ""
     names: tuple[str, ...] = ()
     better: Better = "neither"
     other: tuple[str, ...] = ()
@@ -48,40 +50,138 @@ class Picture:
     judged: Series = NOTHING
 
 
-LOSS = Measure("loss", "loss", ("loss",), "lower")
+LOSS = Measure(
+    "loss",
+    "loss",
+    "What the stage makes small, mostly the cross-entropy of each trained token. Judge the trend "
+    "by the smoothed curve and trouble by the points; it is not comparable between tokenizers.",
+    ("loss",),
+    "lower",
+)
+_PERPLEXITY = Measure(
+    "perplexity",
+    "perplexity",
+    "e to the loss: between how many tokens the model wavers at each place. It is not comparable "
+    "between tokenizers.",
+    ("perplexity",),
+    "lower",
+    of_loss="perplexity",
+)
 _PAIR = ("chosen", "rejected")
 _REWARDS = Measure(
-    "rewards", "rewards", ("rewards/chosen",), "neither", ("rewards/rejected",), _PAIR
+    "rewards",
+    "rewards",
+    "How much likelier answers have become against the reference, times beta. Chosen should come "
+    "to lie above rejected; where both fall far, the learning rate is too high or beta too low.",
+    ("rewards/chosen",),
+    other=("rewards/rejected",),
+    curves=_PAIR,
 )
-_MARGIN = Measure("margin", "margin", ("rewards/margins", "margin"), "higher")
-_ACCURACY = Measure("accuracy", "accuracy", ("rewards/accuracies", "accuracy"), "higher")
-_LOGPS = Measure("logps", "log-probs", ("logps/chosen",), "neither", ("logps/rejected",), _PAIR)
-_REWARD = Measure("reward", "reward", ("reward", "objective/scores"), "higher")
-_SPREAD = Measure("reward_std", "reward spread", ("reward_std",))
-_KL = Measure("kl", "KL", ("kl",), "lower")
-_ENTROPY = Measure("entropy", "entropy", ("entropy",))
-_CLIPPED = Measure("clipped", "clip share", ("clip_ratio/region_mean", "clip_share"), "lower")
-_LENGTH = Measure("length", "answer length", ("completions/mean_length", "response_length"))
+_MARGIN = Measure(
+    "margin",
+    "margin",
+    "How far the better answer's reward lies above the worse one's. Where it grows in training and "
+    "not at the evaluations, the pairs are learned by heart.",
+    ("rewards/margins", "margin"),
+    "higher",
+)
+_ACCURACY = Measure(
+    "accuracy",
+    "accuracy",
+    "The share of pairs whose better answer has the higher reward: 0.5 is chance, 1 is all.",
+    ("rewards/accuracies", "accuracy"),
+    "higher",
+)
+_LOGPS = Measure(
+    "logps",
+    "log-probs",
+    "The log-probability of whole answers under the trained model; long answers have lower ones.",
+    ("logps/chosen",),
+    other=("logps/rejected",),
+    curves=_PAIR,
+)
+_MEAN_REWARD = Measure(
+    "mean_reward",
+    "mean reward",
+    "The mean score of all answers. Only differences between answers count: its level says "
+    "nothing.",
+    ("mean_reward",),
+)
+_REWARD = Measure(
+    "reward",
+    "reward",
+    "The mean reward of the sampled answers. Read some of them: a high one may be won by a trick.",
+    ("reward",),
+    "higher",
+)
+_SPREAD = Measure(
+    "reward_std",
+    "reward spread",
+    "How far the rewards lie apart. At 0 no answer is better than another: nothing is learned.",
+    ("reward_std",),
+)
+_KL = Measure(
+    "kl",
+    "KL",
+    "How far the model lies from the one it is compared with: from its own start, where a jump "
+    "means that it runs away, or from its teacher, where it should fall.",
+    ("kl",),
+    "lower",
+)
+_ENTROPY = Measure(
+    "entropy",
+    "entropy",
+    "How undecided the model is at each token. Falling fast towards 0, it says the same each time "
+    "and tries nothing new.",
+    ("entropy",),
+)
+_CLIPPED = Measure(
+    "clipped",
+    "clip share",
+    "The share of tokens whose change was held back by the clipping range. Much above 0.2 the "
+    "learning rate is too high.",
+    ("clip_ratio/region_mean", "clip_share"),
+    "lower",
+)
+_LENGTH = Measure(
+    "length",
+    "answer length",
+    "The mean tokens of the sampled answers. Steady growth may be what the reward asks for, or a "
+    "trick; at the limit answers are cut.",
+    ("completions/mean_length", "response_length"),
+)
+_KL_WEIGHT = Measure(
+    "kl_coef",
+    "KL weight",
+    "The adaptive coefficient: it grows while the KL is above its target and shrinks below it.",
+    ("kl_coef",),
+)
+_POLICY_LOSS = Measure(
+    "policy_loss",
+    "policy loss",
+    "PPO's clipped loss. It hovers about 0, and its size tells little.",
+    ("policy_loss",),
+)
+_VALUE_LOSS = Measure(
+    "value_loss",
+    "value loss",
+    "How badly the value head foresees the rewards.",
+    ("value_loss",),
+    "lower",
+)
 
 _BY_REWARD = (_REWARD, _SPREAD, _KL, _ENTROPY, _CLIPPED, _LENGTH)
 STAGE_MEASURES: dict[str, tuple[Measure, ...]] = {
-    "pt": (LOSS, Measure("perplexity", "perplexity", ("perplexity",), "lower", (), None,
-                         "perplexity")),
+    "pt": (LOSS, _PERPLEXITY),
     "sft": (LOSS,),
-    "rm": (LOSS, _ACCURACY, _MARGIN, Measure("mean_reward", "mean reward", ("mean_reward",))),
+    "rm": (LOSS, _ACCURACY, _MARGIN, _MEAN_REWARD),
     "dpo": (LOSS, _REWARDS, _MARGIN, _ACCURACY, _LOGPS),
     "kto": (LOSS, _REWARDS, _MARGIN, _KL, _LOGPS),
-    "ppo": (
-        *_BY_REWARD,
-        Measure("kl_coef", "KL weight", ("kl_coef",)),
-        Measure("policy_loss", "policy loss", ("policy_loss",)),
-        Measure("value_loss", "value loss", ("value_loss",), "lower"),
-        LOSS,
-    ),
+    "ppo": (*_BY_REWARD, _KL_WEIGHT, _POLICY_LOSS, _VALUE_LOSS, LOSS),
     "grpo": (*_BY_REWARD, LOSS),
     "rloo": (*_BY_REWARD, LOSS),
     "distill": (LOSS, _KL),
-}  # fmt: skip
+}
 _OF_PAIRS = (_REWARDS, _MARGIN, _ACCURACY)
 
 
@@ -125,7 +225,7 @@ def _each_reward(trained: Mapping[str, Series]) -> list[Measure]:
     for name in trained:
         label = name.removeprefix("rewards/").removesuffix("/mean")
         if name.startswith("rewards/") and "/" not in label and name not in of_pairs:
-            found.append(Measure(name, label, (name,), "higher"))
+            found.append(Measure(name, label, names=(name,), better="higher"))
     return found if len(found) > 1 else []
 
 

@@ -121,6 +121,7 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     from engine.config.catalogue import SECTIONS
     from engine.datasets import fits, list_datasets
     from engine.models.explain import MESSAGES
+    from engine.runs.measures import STAGE_MEASURES
     from tui.panes.rail import RAIL_NAMES
     from tui.panes.row_views import VIEWS
     from tui.places import VIEW_NAMES
@@ -139,6 +140,10 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     yield "engine/models/explain.py", MESSAGES.values()
     # The words of a model's card (engine.models.card) for its chat template.
     yield "engine/models/card.py", ("own template", "none")
+    # What a run is drawn by.
+    drawn = [one for found in STAGE_MEASURES.values() for one in found]
+    for measure in drawn:
+        yield "engine/runs/measures.py", (measure.label, measure.help, *(measure.curves or ()))
     # Why a set does not suit a stage.
     stages = infos["stage"].choices
     reasons = {fits(entry, stage) or "" for entry in list_datasets() for stage in stages}

@@ -18,17 +18,11 @@ from tui.widgets.chart import LossChart
 
 if TYPE_CHECKING:
     from engine.runs.measures import Picture
+    from tui.widgets.frame import Line
 
 # With fewer rows two charts would be too low to read: then one shows each measure in turn.
 ROWS_FOR_TWO = 20
 _BETTER = {"higher": ("↑", _m("higher is better")), "lower": ("↓", _m("lower is better"))}
-# The names of engine.runs.measures.
-_MEASURES = (
-    _m("loss"), _m("perplexity"), _m("rewards"), _m("margin"), _m("accuracy"), _m("log-probs"),
-    _m("reward"), _m("reward spread"), _m("KL"), _m("entropy"), _m("clip share"),
-    _m("answer length"), _m("KL weight"), _m("policy loss"), _m("value loss"), _m("mean reward"),
-    _m("chosen"), _m("rejected"),
-)  # fmt: skip
 
 
 class ChartView(View):
@@ -42,6 +36,14 @@ class ChartView(View):
         """The keys of the curves that would do nothing now; `answers`: there are some to read."""
         none = set() if answers else {"train.completions"}
         return frozenset(none | (set() if self.charts.choices > 1 else {"train.measure"}))
+
+    def explained(self) -> list[Line]:
+        lines: list[Line] = []
+        for picture in self.charts.drawn():
+            measure = picture.measure
+            if measure.help:
+                lines += [[(_(measure.label), "accent bold")], [(_(measure.help), "text")], []]
+        return lines
 
     def read_completions(self) -> None:
         """Show the answers that the run's steps sampled."""
@@ -103,6 +105,15 @@ class MeasureCharts(Vertical):
         """How many pictures the keys walk through."""
         return len(self._walked(self._two(self.size.height)))
 
+    def drawn(self, height: int | None = None) -> list[Picture]:
+        """The pictures that stand there now, or would in `height` rows."""
+        two = self._two(self.size.height if height is None else height)
+        walked = self._walked(two)
+        if not walked:
+            return []
+        loss = [one for one in self._pictures if two and one.measure.key == "loss"]
+        return [*loss, walked[self._place(walked)]]
+
     def walk(self, by: int) -> None:
         """The next picture, or the one before."""
         walked = self._walked(self._two(self.size.height))
@@ -143,13 +154,8 @@ class MeasureCharts(Vertical):
             self.first.set_overlays([])
             self.first.set_words(chart_words(), self._empty)
             return
-        shown = walked[self._place(walked)]
-        if two:
-            loss = next(one for one in self._pictures if one.measure.key == "loss")
-            self._fill(self.first, loss)
-            self._fill(self.second, shown)
-        else:
-            self._fill(self.first, shown)
+        for chart, picture in zip((self.first, self.second), self.drawn(height), strict=False):
+            self._fill(chart, picture)
 
     def _fill(self, chart: LossChart, picture: Picture) -> None:
         measure = picture.measure

@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 if TYPE_CHECKING:
     from tui.studio import Studio
+    from tui.widgets.frame import Line
 
 
 class View(Vertical):
@@ -36,6 +37,10 @@ class View(Vertical):
     def step_back(self) -> bool:
         """Step out of something within the view (a filter); False where there is nothing."""
         return False
+
+    def explained(self) -> list[Line]:
+        """What is shown, in words: it stands above the keys when a person asks for help."""
+        return []
 
     def idle(self) -> frozenset[str]:
         """Its actions that would do nothing now: the bottom line leaves them out."""

@@ -21,7 +21,7 @@ def test_every_stage_has_its_own_measures_the_loss_among_them(stage: str) -> Non
     found = measures(stage)
     keys = [one.key for one in found]
     assert LOSS in found and len(set(keys)) == len(keys)
-    assert all(one.label and one.names for one in found)
+    assert all(one.label and one.names and one.help.endswith(".") for one in found)
     assert all((one.curves is None) == (not one.other) for one in found)
     # What is learned by rewards is watched by its reward; its loss tells little.
     assert keys[0] == ("reward" if stage in ("ppo", "grpo", "rloo") else "loss")

@@ -135,6 +135,17 @@ async def test_where_there_is_room_the_loss_stands_above_the_measure(open_screen
         assert abs(both.first.size.height - both.second.size.height) <= 1
 
 
+async def test_help_on_a_chart_explains_what_is_drawn(open_screen) -> None:
+    async with open_screen() as shown:
+        fed(shown, "dpo", DPO)
+        await shown.press("v", "v", "question_mark")
+        text = " ".join(shown.text.replace("┃", " ").replace("│", " ").split())
+        assert "How far the better answer's reward lies above the worse one's." in text
+        assert "Draw the next measure" in text
+        await shown.press("escape", "3", "question_mark")
+        assert "How far the better" not in shown.text and not shown.app._told
+
+
 async def test_a_supervised_run_keeps_its_one_picture(open_screen) -> None:
     async with open_screen((200, 50)) as shown:
         fed(shown, "sft", {})
