@@ -168,6 +168,6 @@ class MeasureCharts(Vertical):
         note = _BETTER.get(measure.better) if measure.key != "loss" else None
         chart.set_words(words, self._empty, (note[0], _(note[1])) if note else ("", ""))
         chart.set_points(*picture.points)
-        chart.set_overlays(overlays)
+        chart.set_overlays(overlays, ("✓", "✗") if overlays else ("", ""))
         chart.set_validation(*picture.judged)
         chart.set_total(self._total)

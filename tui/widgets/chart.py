@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from textual.binding import Binding
 
 from tui.widgets.braille import braille
+from tui.widgets.chart_layers import MARK, Cell, lay_marks, lay_signs, spans_of
 from tui.widgets.curves import (
     ZOOMS,
     Axis,
@@ -32,10 +33,8 @@ from tui.widgets.text_safe import visible, wrap_cells
 
 LABEL_WIDTH = 5
 LEAST_ROWS = 8
-MARK = "◆"
 _BLANKS = frozenset(" \u2800")
 
-Cell = tuple[str, str]
 Series = tuple[list[float], list[float]]
 
 
@@ -74,6 +73,7 @@ class LossChart(Framed):
         self._reduced: dict[str, tuple[tuple[object, ...], int, Columns]] = {}
         self._validation: tuple[list[float], list[float]] = ([], [])
         self._overlays: tuple[tuple[str, list[float], list[float]], ...] = ()
+        self._signs = ("", "")
         self._total: float | None = None
         self._log_axis = False
         self._zoom: Zoom = "all"
@@ -138,19 +138,28 @@ class LossChart(Framed):
             self._chart_changed()
 
     def set_overlays(
-        self, runs: Sequence[tuple[str, Sequence[float], Sequence[float | None]]]
+        self,
+        runs: Sequence[tuple[str, Sequence[float], Sequence[float | None]]],
+        signs: tuple[str, str] = ("", ""),
     ) -> None:
         """Other runs to compare with, as (name, steps, values), at most five: their smoothed curves
-        lie below this one's. Of a single one the newest value stands beside this one's."""
+        lie below this one's. Of a single one the newest value stands beside this one's; `signs`
+        then stand at the ends of this curve and of that one, so that they are told apart without
+        colours."""
         new = []
         for run_name, steps, values in runs[:5]:
             kept, known = in_order(steps, values)
             new.append((run_name, kept, smoothed(known)))
         old = self._overlays
-        if len(new) != len(old) or not all(
-            one[:2] == two[:2] and _same(one[2], two[2]) for one, two in zip(new, old, strict=True)
+        if (
+            signs != self._signs
+            or len(new) != len(old)
+            or not all(
+                one[:2] == two[:2] and _same(one[2], two[2])
+                for one, two in zip(new, old, strict=True)
+            )
         ):
-            self._overlays = tuple(new)
+            self._overlays, self._signs = tuple(new), signs
             self._chart_changed()
 
     def set_total(self, total_steps: float | None) -> None:
@@ -212,13 +221,15 @@ class LossChart(Framed):
         legend: list[Span] = [(visible(measure), "accent bold" if self.lit else "text")]
         if any(self._note):
             legend.append((f", {self._note[1]}" if wide else f" {self._note[0]}", "dim"))
-        legend += [("  ━", "series1"), (f" {curve}", "text")]
+        mine, other = self._signs
+        legend += [(f"  ━{mine}", "series1"), (f" {curve}", "text")]
         if points:
             legend += [("  ·" if wide else " ·", "dim"), (f" {points}", "text")]
         if wide or self._validation[0]:
             legend += [(f"{'  ' if wide else ' '}{MARK}", "series2"), (f" {checks}", "text")]
         for index, (run_name, _, _) in enumerate(self._overlays):
-            legend += [("  ━", _overlay_role(index)), (f" {visible(run_name)}", "text")]
+            line = f"  ━{other}"
+            legend += [(line, _overlay_role(index)), (f" {visible(run_name)}", "text")]
         if self._log_axis:
             legend.append(("  log", "dim"))
         return legend
@@ -233,7 +244,7 @@ class LossChart(Framed):
             return self._as_sparkline(width) if y == 0 else ()
         if self._drawn is None or self._drawn[0] != (width, height):
             self._drawn = ((width, height), self._draw(width, height))
-        return _spans(self._drawn[1][y])
+        return spans_of(self._drawn[1][y])
 
     def _as_sparkline(self, width: int) -> Line:
         number = loss_text(self.newest)
@@ -334,28 +345,15 @@ class LossChart(Framed):
                 for column, char in enumerate(line):
                     if char not in _BLANKS:
                         canvas[row][column] = (char, role)
-        self._lay_marks(canvas, x_range, axis)
-
-    def _lay_marks(
-        self, canvas: list[list[Cell]], x_range: tuple[float, float], axis: Axis
-    ) -> None:
-        """Validation marks. The line keeps its cells: a mark that falls on it stands beside it, one
-        cell up or down, whichever is nearer to its value."""
-        rows, columns = len(canvas), len(canvas[0])
-        low, high = x_range
-        for step, value in zip(*self._validation, strict=True):
-            if not low <= step <= high or not math.isfinite(value):
-                continue
-            if axis.log and value <= 0:
-                continue
-            column = min(columns - 1, int((step - low) / (high - low) * columns))
-            exact = (1 - axis.share(value)) * (rows - 1)
-            row = math.floor(exact + 0.5)
-            nearer = 1 if exact > row else -1
-            for place in (row, row + nearer, row - nearer):
-                if 0 <= place < rows and canvas[place][column][1] != "series1":
-                    canvas[place][column] = (MARK, "series2")
-                    break
+        if self._overlays and any(self._signs):
+            mine, other = self._signs
+            _, steps, values = self._overlays[0]
+            ends: list[tuple[str, str, Series]] = [
+                (mine, "series1", (self._steps, self._smooth)),
+                (other, _overlay_role(0), (steps, values)),
+            ]
+            lay_signs(canvas, ends, x_range, axis)
+        lay_marks(canvas, self._validation, x_range, axis)
 
 
 def _overlay_role(index: int) -> str:
@@ -368,14 +366,3 @@ def _same(first: Sequence[float], second: Sequence[float]) -> bool:
     return len(first) == len(second) and all(
         one == two or (one != one and two != two) for one, two in zip(first, second, strict=True)
     )
-
-
-def _spans(cells: Sequence[Cell]) -> list[Span]:
-    """Cells with like roles put together."""
-    spans: list[Span] = []
-    for char, role in cells:
-        if spans and (spans[-1][1] == role or char == " "):
-            spans[-1] = (spans[-1][0] + char, spans[-1][1])
-        else:
-            spans.append((char, role))
-    return spans

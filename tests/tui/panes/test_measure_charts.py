@@ -87,12 +87,15 @@ async def test_chosen_and_rejected_stand_in_one_picture(open_screen) -> None:
         fed(shown, "dpo", DPO)
         await shown.press("v")
         chart = charts(shown).first
-        assert "━ chosen" in shown.text and "━ rejected" in shown.text
+        assert "━✓ chosen" in shown.text and "━✗ rejected" in shown.text
         assert chart._overlays[0][0] == "rejected"
         corner = next(line for line in shown.lines if "rewards" in line)
         assert " · -0." in corner
         roles = {role for row in chart._drawn[1] for _char, role in row}  # type: ignore[index]
         assert {"series1", "series3"} <= roles
+        # Told apart without colours too: chosen ends above, rejected below.
+        ends = {char: y for y, row in enumerate(chart._drawn[1]) for char, _role in row}  # type: ignore[index]
+        assert ends["✓"] < ends["✗"]
 
 
 async def test_evaluations_mark_the_measure_and_stand_in_the_log(open_screen) -> None:
