@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.problem import BadInput
 from engine.models.value_head import read_value_head, write_value_head
+from engine.problem import BadInput
 
 
 def test_a_head_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def test_the_loss_is_that_of_trl(kto_config: Any, make_session: Any, tmp_path: P
             assert logs[f"eval_{name}"] == pytest.approx(measured[name], rel=1e-5), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["fp32", "bf16"])
 def test_every_method_and_precision_trains_saves_and_answers(

@@ -115,6 +115,7 @@ def lines(listener: Any) -> dict[int, tuple]:
 # -- it runs -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "pure bf16"])
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_and_precisions(
@@ -195,6 +196,7 @@ def test_a_set_of_real_pairs(run) -> None:
 # -- the reference -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "bases"),
     [
@@ -315,6 +317,7 @@ def test_a_reference_that_reads_text_otherwise_is_refused(
     assert refused.value.problem.setting == "ref_model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [METHODS["lora"], METHODS["full"]], ids=["lora", "full"])
 def test_recomputed_activations_change_nothing(
     changes: dict, run, built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -137,6 +137,7 @@ def test_it_learns_a_separable_preference(
     assert stored["eval_accuracy"] == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["fp32", "bf16"])
 def test_every_method_and_precision_trains_saves_and_scores(

@@ -126,6 +126,7 @@ def train(make_config, make_session, tmp_path: Path) -> Callable[..., Any]:
 # -- a run and its files ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_trains_saves_and_is_loaded_again(
     method: str, train, model_folder: Path, tmp_path: Path
@@ -231,7 +232,16 @@ def test_an_evaluation_changes_nothing_in_training(train) -> None:
 
 
 # Step 2 with 4 answers sampled; at its beginning; with all 8, before any update; amid the updates.
-@pytest.mark.parametrize("stop", [(2, 4, 0), (3, 0, 0), (2, 8, 0), (2, 8, 1), (5, 8, 3)])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param((2, 4, 0), marks=pytest.mark.slow),
+        pytest.param((3, 0, 0), marks=pytest.mark.slow),
+        pytest.param((2, 8, 0), marks=pytest.mark.slow),
+        (2, 8, 1),
+        pytest.param((5, 8, 3), marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_goes_on_as_if_it_had_not(
     stop: tuple[int, int, int], train, tmp_path: Path
 ) -> None:
@@ -251,6 +261,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
         assert "nothing is repeated" in said(second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "freeze"])
 @pytest.mark.parametrize("updates", [0, 2])
 def test_without_an_adapter_a_begun_step_is_ended(

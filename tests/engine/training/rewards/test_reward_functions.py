@@ -185,4 +185,4 @@ def test_one_number_an_answer_in_their_order(rows: list[tuple[str, str, int]]) -
 def test_the_settings_know_the_same_functions() -> None:
     from engine.config import reward as settings_of_rewards
 
-    assert settings_of_rewards.REWARD_FUNCTIONS == tuple(REWARD_FUNCTIONS)
+    assert tuple(REWARD_FUNCTIONS) == settings_of_rewards.REWARD_FUNCTIONS
