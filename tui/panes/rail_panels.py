@@ -147,12 +147,10 @@ class DataPanel(ListPanel):
         )
         rows = []
         names = max((cell_len(visible(name)) for name in known), default=0)
-        counts = max((cell_len(row_count(entry)) for entry in studio.datasets), default=0)
         for entry, reason in studio.fitting():
             used = entry.name in chosen
-            # The reasons stand below each other, behind the counts.
-            count = row_count(entry)
-            gap = " " * (names - cell_len(visible(entry.name)) + counts - cell_len(count))
+            # The reasons stand below each other.
+            gap = " " * (names - cell_len(visible(entry.name)))
             told = reason and self.content_width >= WIDE_PANEL
             rows.append(
                 ListRow(
@@ -162,7 +160,7 @@ class DataPanel(ListPanel):
                     mark=("!" if reason else "✓") if used else "",
                     mark_role="warning" if reason else "ok",
                     dim=bool(reason) and not used,
-                    reason=f"{gap}{count}  {_(reason)}" if told and not used else "",
+                    reason=f"{gap}{_(reason)}" if told and not used else "",
                 )
             )
         for name in chosen:

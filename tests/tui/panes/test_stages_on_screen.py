@@ -46,7 +46,7 @@ async def test_the_sets_follow_the_stage_the_others_are_dimmed_with_the_reason(
             assert all(row.reason for row in rows if row.dim)
             assert not shown.studio._misfits(shown.studio.config), "its bundled set suits it"
         await use_stage(shown, "dpo")
-        assert "91  its rows are conversations" in shown.text
+        assert "identity      its rows are conversations" in shown.text
         assert "for the stage kto" in shown.text
 
 
