@@ -1,6 +1,6 @@
 """Run the tests of every stage, method and precision, and write what passed into the README.
 
-    python .pictures/cells.py
+python .pictures/cells.py
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def run() -> dict[tuple[str, str, str], str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", TESTS, f"--junitxml={report}"], cwd=HOME
+            [sys.executable, "-m", "pytest", "-q", "-n", "2", TESTS, f"--junitxml={report}"],
+            cwd=HOME,
         )
         found = {}
         for case in ElementTree.parse(report).iter("testcase"):

@@ -51,7 +51,12 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
     ("o5", model.device_is_one),
     *generation.RULES,
 )
-REMARKS: tuple[Rule, ...] = (*method.REMARKS, *optimiser.REMARKS, *preference.REMARKS, *saving.REMARKS)
+REMARKS: tuple[Rule, ...] = (
+    *method.REMARKS,
+    *optimiser.REMARKS,
+    *preference.REMARKS,
+    *saving.REMARKS,
+)
 
 
 def check(config: RunConfig, job: str = "") -> list[Problem]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PrinterCallback, Trainer
 from transformers.trainer_callback import ExportableState
 
@@ -192,11 +193,14 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
                 self.state.stateful_callbacks[type(callback).__name__] = callback.state()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Weights and tokenizer as safetensors; no `training_args.bin` (it held tokens, and is
-        a pickle)."""
+        """Weights and tokenizer as safetensors; of several adapters (a reward model's may lie on
+        the same base) the trained one. No `training_args.bin`: it held tokens, and is a pickle."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, state_dict=state_dict)
+        chosen: dict[str, Any] = {}
+        if isinstance(self.model, PeftModel):
+            chosen["selected_adapters"] = list(self.model.active_adapters)
+        self.model.save_pretrained(folder, state_dict=state_dict, **chosen)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 

@@ -215,6 +215,7 @@ class EvaluateView(JobView):
 
         answers = self.mode == "answers"
         extra = {
+            "stage": self._stage(answers),
             "do_train": False,
             "do_eval": not answers,
             "do_predict": answers,
@@ -227,6 +228,21 @@ class EvaluateView(JobView):
         }
         self.run = self.submit(EvaluateJob, "predict" if answers else "evaluate", extra) or self.run
         self.show()
+
+    def _stage(self, answers: bool) -> str:
+        """What to measure as: a reward model on pairs; else the form's stage where the set suits
+        it, or the first stage that the set suits. Answers are a matter of sft."""
+        source = self.chosen()
+        if source is not None and source.scores:
+            return "rm"
+        if answers:
+            return "sft"
+        named = {name.strip() for name in str(self.values["eval_dataset"]).split(",")}
+        sets = [entry for entry in self.studio.datasets if entry.name in named]
+        order = (self.studio.config.stage, "sft", "dpo", "kto", "pt")
+        suited = [set(self.studio.fits_stages(entry)) for entry in sets]
+        fitting = (s for s in order if s != "rm" and all(s in stages for stages in suited))
+        return next(fitting, "sft")
 
 
 def _measure(event: PredictionMade) -> str:

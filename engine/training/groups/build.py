@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.problem import BadInput, Problem
 from engine.runs.trainer_log import read_trainer_log
-from engine.training.rewards.functions import NEEDS_REFERENCE
 
 if TYPE_CHECKING:
     from engine.training.parts import Parts
-    from engine.training.ppo.scoring import Scoring
+    from engine.training.rewards.scoring import Scoring
 
 
 def build_group_trainer(parts: Parts, trainer: Any, arguments: type, usual_beta: float) -> Any:
@@ -20,16 +19,16 @@ def build_group_trainer(parts: Parts, trainer: Any, arguments: type, usual_beta:
     `usual_beta` is the KL weight where the settings have none. Raises BadInput for rewards that
     can't be had, a reference model that can't be loaded, and an adapter on the language head.
     """
-    from engine.training.ppo.rollout import Sampling
-    from engine.training.ppo.scoring import Scoring
     from engine.training.references import load_reference
+    from engine.training.rewards.scoring import Scoring, check_answers
+    from engine.training.sampling.rollout import Sampling
 
     config = parts.config
     beta = usual_beta if config.kl_beta is None else config.kl_beta
     _check_head(parts.model)
     sampling = Sampling.of(parts)
     scoring = Scoring.of(parts, sampling.end_ids)
-    _check_references(parts, scoring)
+    check_answers(parts, scoring)
     _say_what_is_special(parts)
     reference = load_reference(parts) if beta else None
     return trainer(
@@ -83,31 +82,6 @@ def _check_head(model: Any) -> None:
                 setting="lora_target",
             )
         )
-
-
-def _check_references(parts: Parts, scoring: Scoring) -> None:
-    """Rewards that compare with a reference answer need rows that have one."""
-    comparing = [r.name for r in scoring.functions if r.name in NEEDS_REFERENCE]
-    answers = parts.train["answer"]
-    lacking = sum(not answer.strip() for answer in answers)
-    if not comparing or not lacking:
-        return
-    total = len(answers)
-    if lacking == total and len(comparing) == len(scoring.functions) and scoring.model is None:
-        raise BadInput(
-            Problem(
-                f"{comparing[0]} compares with a reference answer, and no row has one.",
-                where="dataset",
-                hint="Take a set with answers, or a reward that needs none, such as length, regex "
-                "or json_valid.",
-                setting="reward_funcs",
-            )
-        )
-    parts.session.say(
-        f"{lacking} of {total} rows have no reference answer: {', '.join(comparing)} gives their "
-        "answers no reward.",
-        "note",
-    )
 
 
 def _say_what_is_special(parts: Parts) -> None:

@@ -3,9 +3,9 @@
 What differs from TRL's trainers (1.16), beside what `RunTrainer` adds to all:
 - prompts are sampled from as the `Encoder` wrote them, token for token: TRL would tokenise their
   text again, and put a second opening token before some;
-- answers are sampled in evaluation mode (`engine.training.ppo.rollout`), can be stopped between
-  two tokens, and end at every token that ends a turn in the run's template;
-- rewards are `engine.training.ppo.scoring`'s: functions by name, a reward model, or both;
+- answers are sampled in evaluation mode (`engine.training.sampling.rollout`), can be stopped
+  between two tokens, and end at every token that ends a turn in the run's template;
+- rewards are `engine.training.rewards.scoring`'s: functions by name, a reward model, or both;
 - the reference is `engine.training.references`': with LoRA no second model, and for a new adapter
   no second adapter either;
 - on a CPU the head multiplies the answers' positions only (TRL takes all where Triton does not run:
@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,13 +34,13 @@ from trl.trainer.utils import add_fused_lm_head
 from engine.events import Completion, Completions
 from engine.training.dataset import EpochSampler
 from engine.training.groups.order import GroupSampler
-from engine.training.ppo.reading import Reading, lay_out, read
-from engine.training.ppo.rollout import Sampling, sample
-from engine.training.ppo.scoring import Scoring
 from engine.training.references import Reference
 from engine.training.rewards.functions import MODEL_REWARD
+from engine.training.rewards.scoring import Scoring
 from engine.training.rng import random_state, set_random_state
 from engine.training.run_trainer import RunTrainer
+from engine.training.sampling.reading import Reading, lay_out, read
+from engine.training.sampling.rollout import Sampling, sample
 
 if TYPE_CHECKING:
     from engine.events import Event
@@ -224,18 +223,6 @@ class GroupRunTrainer(RunTrainer):
         super().log(logs, start_time)
         if "loss" in logs and self._shown:
             self._publish(Completions(step=self.state.global_step, rows=self._shown))
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The trained adapter alone: a reward model's may lie beside it."""
-        if not isinstance(self.model, PeftModel):
-            super()._save(output_dir, state_dict)
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        trained = list(self.model.active_adapters)
-        self.model.save_pretrained(folder, state_dict=state_dict, selected_adapters=trained)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
 
     # -- evaluation ----------------------------------------------------------------------------
 

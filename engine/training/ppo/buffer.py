@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from engine.training.ppo.reading import Reading
-from engine.training.ppo.scoring import Scores
+from engine.training.rewards.scoring import Scores
+from engine.training.sampling.reading import Reading
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from engine.problem import Stopped
 from engine.training.ppo import math
 from engine.training.ppo.buffer import Buffer, Sampled
 from engine.training.ppo.kept import Progress, Undo, repeated
-from engine.training.ppo.reading import lay_out, read
-from engine.training.ppo.rollout import Sampling, sample
-from engine.training.ppo.scoring import Scoring
 from engine.training.ppo.value import ValueHead, without_head
+from engine.training.rewards.scoring import Scoring
 from engine.training.run_trainer import RunTrainer
+from engine.training.sampling.reading import lay_out, read
+from engine.training.sampling.rollout import Sampling, sample
 
 if TYPE_CHECKING:
     from engine.runs.session import JobSession

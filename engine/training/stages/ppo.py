@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.problem import BadInput, Problem
-
 if TYPE_CHECKING:
     from engine.training.parts import Parts
-    from engine.training.ppo.scoring import Scoring
     from engine.training.ppo.trainer import PpoTrainer
 
 
@@ -22,11 +19,11 @@ def build_trainer(parts: Parts) -> PpoTrainer:
     from peft import PeftModel
     from transformers import TrainingArguments
 
-    from engine.training.ppo.rollout import Sampling
-    from engine.training.ppo.scoring import Scoring
     from engine.training.ppo.trainer import PpoSettings, PpoTrainer
     from engine.training.ppo.value import give_head
     from engine.training.references import load_reference
+    from engine.training.rewards.scoring import Scoring, check_answers
+    from engine.training.sampling.rollout import Sampling
 
     config, model = parts.config, parts.model
     sampling = Sampling.of(parts)
@@ -34,7 +31,7 @@ def build_trainer(parts: Parts) -> PpoTrainer:
     _without_dropout(model)
     reference = load_reference(parts)
     scoring = Scoring.of(parts, sampling.end_ids)
-    _check_answers(parts, scoring)
+    check_answers(parts, scoring)
     head = give_head(model, _start(parts))
     settings = PpoSettings(
         update=config.per_device_train_batch_size * config.gradient_accumulation_steps,
@@ -68,31 +65,6 @@ def _start(parts: Parts) -> Path:
 
     given = adapter_folders(",".join(parts.config.adapters)) if parts.config.adapters else []
     return given[-1] if given else parts.model_folder.path
-
-
-def _check_answers(parts: Parts, scoring: Scoring) -> None:
-    """Functions that compare with a row's right answer need rows that have one."""
-    from engine.training.rewards.functions import NEEDS_REFERENCE
-
-    comparing = [f.name for f in scoring.functions if f.name in NEEDS_REFERENCE]
-    total = len(parts.train)
-    lacking = sum(not answer.strip() for answer in parts.train["answer"])
-    if not comparing or not lacking:
-        return
-    if lacking == total and len(comparing) == len(scoring.functions) and scoring.model is None:
-        raise BadInput(
-            Problem(
-                f"{comparing[0]} compares with the right answer of a row, and no row has one.",
-                where="dataset",
-                hint="Take a set with answers, or a reward that needs none, such as length.",
-                setting="reward_funcs",
-            )
-        )
-    parts.session.say(
-        f"{lacking} of {total} rows have no right answer: {', '.join(comparing)} gives their "
-        "answers no reward.",
-        "note",
-    )
 
 
 def _say_what_is_left_out(parts: Parts) -> None:

@@ -263,8 +263,8 @@ def test_a_reward_function_that_fails_ends_the_run_with_its_line(
 def test_rows_without_a_reference_answer_are_told(group_config: Callable[..., Any]) -> None:
     from types import SimpleNamespace
 
-    from engine.training.groups.build import _check_references
     from engine.training.rewards import reward_functions
+    from engine.training.rewards.scoring import check_answers
 
     said: list[str] = []
     scoring = SimpleNamespace(
@@ -274,12 +274,10 @@ def test_rows_without_a_reference_answer_are_told(group_config: Callable[..., An
         train={"answer": ["", " "]}, session=SimpleNamespace(say=lambda text, _: said.append(text))
     )
     with pytest.raises(BadInput, match="no row has one"):
-        _check_references(parts, scoring)
+        check_answers(parts, scoring)
     parts.train = {"answer": ["", "a"]}
-    _check_references(parts, scoring)
-    assert said == [
-        "1 of 2 rows have no reference answer: exact_match gives their answers no reward."
-    ]
+    check_answers(parts, scoring)
+    assert said == ["1 of 2 rows have no right answer: exact_match gives their answers no reward."]
 
 
 def _with(config: Any, **changes: Any) -> Any:

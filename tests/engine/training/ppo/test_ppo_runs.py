@@ -422,9 +422,8 @@ def test_activations_computed_again_change_no_loss(train, monkeypatch) -> None:
 def test_a_reward_that_compares_needs_answers(make_config, make_session, tmp_path: Path) -> None:
     from datasets import Dataset
 
-    from engine.training.ppo.scoring import Scoring
     from engine.training.rewards import reward_functions
-    from engine.training.stages.ppo import _check_answers
+    from engine.training.rewards.scoring import Scoring, check_answers
 
     session, listener = make_session(tmp_path / "run")
 
@@ -433,7 +432,7 @@ def test_a_reward_that_compares_needs_answers(make_config, make_session, tmp_pat
         parts = SimpleNamespace(
             config=config, session=session, train=Dataset.from_dict({"answer": answers})
         )
-        _check_answers(parts, Scoring(None, (), tuple(reward_functions(config))))
+        check_answers(parts, Scoring(None, (), tuple(reward_functions(config))))
 
     with pytest.raises(BadInput, match="no row has one"):
         check("exact_match", ["", " "])

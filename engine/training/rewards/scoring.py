@@ -1,4 +1,4 @@
-"""What an answer is worth in a PPO run: a reward model's score, reward functions, or both."""
+"""What an answer is worth to a run: a reward model's score, reward functions, or both."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine.problem import BadInput, Problem
 from engine.training.rewards import Answers, Reward, reward_functions
-from engine.training.rewards.functions import MODEL_REWARD, read_weights
+from engine.training.rewards.functions import MODEL_REWARD, NEEDS_REFERENCE, read_weights
 
 if TYPE_CHECKING:
     from engine.training.parts import Parts
@@ -94,3 +95,30 @@ class Scoring:
 
     def _length(self, answer: Sequence[int]) -> int:
         return len(answer) - (len(answer) > 0 and answer[-1] in self.end_ids)
+
+
+def check_answers(parts: Parts, scoring: Scoring) -> None:
+    """Functions that compare with a row's right answer need rows that have one.
+
+    Rows without are told in a note. Raises BadInput where nothing could be rewarded.
+    """
+    comparing = [f.name for f in scoring.functions if f.name in NEEDS_REFERENCE]
+    answers = parts.train["answer"]
+    total, lacking = len(answers), sum(not answer.strip() for answer in answers)
+    if not comparing or not lacking:
+        return
+    if lacking == total and len(comparing) == len(scoring.functions) and scoring.model is None:
+        raise BadInput(
+            Problem(
+                f"{comparing[0]} compares with the right answer of a row, and no row has one.",
+                where="dataset",
+                hint="Take a set with answers, or a reward that needs none, such as length, regex "
+                "or json_valid.",
+                setting="reward_funcs",
+            )
+        )
+    parts.session.say(
+        f"{lacking} of {total} rows have no right answer: {', '.join(comparing)} gives their "
+        "answers no reward.",
+        "note",
+    )
