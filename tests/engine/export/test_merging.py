@@ -169,13 +169,13 @@ def test_several_adapters_are_merged_one_after_the_other(
 
 
 def test_a_transposed_weight_is_added_to_the_right_way_round(
-    tmp_path: Path, save_texts: Any, make_adapter: Any, make_config: Any, make_session: Any
+    tmp_path: Path, save_tokenizer: Any, make_adapter: Any, make_config: Any, make_session: Any
 ) -> None:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     folder = tmp_path / "gpt2"
-    save_texts(folder)
+    save_tokenizer(folder)
     torch.manual_seed(0)
     GPT2LMHeadModel(
         GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=2, n_positions=64)
