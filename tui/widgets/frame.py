@@ -125,11 +125,9 @@ class Drawn(Widget):
         """Compares the picture with the one last drawn, and refreshes the cells that differ; only
         `rows` are looked at where they are given."""
         size = (self.size.width, self.size.height)
-        if self._picture is None or self._picture_size != size:
-            # Nothing of it has been drawn yet: the whole of it is due anyway.
-            self._picture = None
-            return
-        if not self.is_on_screen:
+        if self._picture is None or self._picture_size != size or not self.is_on_screen:
+            # There is no picture to compare with: it was never drawn, or a repaint that was due
+            # came while it was hidden, and was lost.
             self._picture = None
             self.refresh()
             return

@@ -176,3 +176,28 @@ async def test_a_reading_that_is_missing_is_a_dash(open_screen) -> None:
         gauges = "\n".join(line for line in shown.lines if line[34:37] in ("GPU", "CPU", "RAM"))
         assert "83 %" in gauges and "61/80 GB" in gauges and gauges.count("–") >= 4
         assert " 0 %" not in gauges
+
+
+async def test_a_new_run_begun_from_another_place_is_shown_as_it_goes(open_screen) -> None:
+    async with open_screen((80, 24)) as shown:
+        run = fed(shown, steps=30)
+        await shown.settle()
+        shown.studio.inbox.append(StateChanged(run=run, time=1e6, state="done"))
+        shown.app.take_in()
+        await shown.press("3", "enter")
+        await shown.settle()
+        assert "412" not in shown.text
+        await shown.press("t")
+        run = shown.studio.live.run
+        say = shown.studio.inbox.append
+        say(StateChanged(run=run, time=1e6, state="training"))
+        for step in (1, 2):
+            say(
+                StepLogged(run=run, time=1e6, step=step, total_steps=9, loss=0.5, epoch=0.1,
+                           learning_rate=3e-5, grad_norm=0.9, throughput=77.0)
+            )  # fmt: skip
+            say(LogLine(run=run, time=1e6, text=f"the second run at step {step}"))
+            shown.app.take_in()
+            await shown.settle()
+        assert "77" in shown.text and "412" not in shown.text
+        assert "the second run at step 2" in shown.text
