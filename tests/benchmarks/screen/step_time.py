@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 from itertools import pairwise
 from math import comb
@@ -37,11 +38,20 @@ def main() -> None:
     )
     ratios = []
     with scratch() as folder:
+        # How many threads compute is measured once a machine: once for all runs here, too.
+        threads = Path(folder) / "threads"
+        headless(threads, plan)
+        measured = threads / "state" / "machine.json"
+        if not measured.is_file():
+            raise SystemExit("The machine is too busy to measure its threads; try again.")
+        print(measured.read_text(encoding="utf-8").strip(), flush=True)
         for number in range(chosen.pairs):
             took: dict[str, float] = {}
             kinds = ("headless", "screen") if number % 2 == 0 else ("screen", "headless")
             for kind in kinds:
                 place = Path(folder) / f"{number}-{kind}"
+                (place / "state").mkdir(parents=True)
+                shutil.copy(measured, place / "state")
                 (headless if kind == "headless" else on_screen)(place, plan)
                 took[kind] = step_seconds(place)
             ratios.append(took["screen"] / took["headless"])
