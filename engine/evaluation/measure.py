@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.encode import IGNORED
-from engine.evaluation.results import describe, write_results
-from engine.problem import BadInput, Problem
+from engine.evaluation.course import Tally, measured
+from engine.problem import Problem
 from engine.runs.session import JobSession
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ _MOST_LOGITS = 1 << 27
 
 
 @dataclass
-class Sums:
+class Sums(Tally):
     """Sums over the trained tokens of some rows; `loss` in nats."""
 
-    rows: int = 0
     tokens: int = 0
     loss: float = 0.0
     right: int = 0
@@ -54,59 +52,24 @@ def run_evaluation(config: RunConfig, session: JobSession) -> dict[str, Any]:
     one's own, as `eval_<set>_loss`. Raises BadInput for what can't be measured, Stopped once asked
     to stop. With stage rm it is a reward model that is measured: see `scoring`.
     """
-    from engine.datasets import prepare
-    from engine.models.inference import interruptible, load_for_inference
-
     if config.stage == "rm":
         from engine.evaluation.scoring import run_scoring
 
         return run_scoring(config, session)
-    loaded = load_for_inference(config, session)
-    prepared = prepare(
-        only_measured(config), loaded.encoder, session.progress, lambda: _ask(session), "tokens"
+    nothing = Problem(
+        "There are no rows to measure on.",
+        "eval_dataset",
+        "Name an eval_dataset, or set val_size.",
+        "eval_dataset",
     )
-    for note in prepared.notes:
-        session.say(note, "note")
-    rows = prepared.eval
-    if not len(rows):
-        raise BadInput(
-            Problem(
-                "There are no rows to measure on.",
-                "eval_dataset",
-                "Name an eval_dataset, or set val_size.",
-                "eval_dataset",
-            )
-        )
-    if session.folder is not None:
-        describe(session.folder, config)
-    began = time.monotonic()
-    with interruptible(loaded.model, session.check):
-        sums = _measure(loaded.model, loaded.encoder.pad_id, prepared, config, session)
-    seconds = time.monotonic() - began
-    total = Sums()
-    for part in sums.values():
-        total.rows += part.rows
-        total.tokens += part.tokens
-        total.loss += part.loss
-        total.right += part.right
-    result: dict[str, Any] = total.numbers("eval")
-    if len(sums) > 1:
-        for name, part in sums.items():
-            result |= part.numbers(f"eval_{name}")
-    result["eval_runtime"] = round(seconds, 4)
-    result["eval_samples_per_second"] = round(total.rows / max(seconds, 1e-9), 3)
+    result = measured(
+        config, session, head="language", form="tokens", measure=_measure, nothing=nothing
+    )
     if not math.isfinite(result["eval_loss"]):
         session.say(
             "The loss is not a finite number: the weights overflow or are damaged.", "warning"
         )
-    if session.folder is not None:
-        write_results(session.folder, "eval_results.json", result)
     return result
-
-
-def only_measured(config: RunConfig) -> RunConfig:
-    """The settings without the rows to train on, where others are measured."""
-    return replace(config, dataset=None) if config.eval_datasets else config
 
 
 def _measure(
@@ -165,10 +128,11 @@ def _losses(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> tuple
     """Of each trained token in the batch: its loss (float64), whether it is the first choice,
     and the line it stands in. All (trained,), on the CPU.
 
-    The head multiplies trained positions only: a hook hands it nothing else, so that whatever the
-    architecture does to its logits still happens in its own code.
+    The head multiplies trained positions only.
     """
     import torch
+
+    from engine.models.head import forward_at
 
     longest = max(len(row["input_ids"]) for row in rows)
     ids = torch.full((len(rows), longest), pad)
@@ -183,24 +147,9 @@ def _losses(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> tuple
     flat = targets.reshape(-1)
     places = (flat != IGNORED).nonzero().squeeze(1)
     device = model.device
-    chosen = places.to(device)
-
-    def pick(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden = args[0]
-        return (hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen), *args[1:])
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(pick)
-    try:
-        logits = model(
-            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-        ).logits
-    finally:
-        hook.remove()
+    inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    logits = forward_at(model, inputs, places.to(device)).logits
     wanted = flat[places].to(device)
     losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     right = logits.argmax(-1) == wanted
     return losses.double().cpu(), right.cpu(), places // longest
-
-
-def _ask(session: JobSession) -> None:
-    session.check()

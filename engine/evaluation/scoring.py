@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.evaluation.results import describe, write_results
-from engine.problem import BadInput, Problem
+from engine.evaluation.course import Tally, measured
+from engine.problem import Problem
 from engine.runs.session import JobSession
 
 if TYPE_CHECKING:
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class PairSums:
+class PairSums(Tally):
     """Sums over the pairs of some set; `loss` is -log sigmoid(margin) in nats."""
 
-    pairs: int = 0
     right: int = 0
     loss: float = 0.0
     margin: float = 0.0
@@ -29,7 +27,7 @@ class PairSums:
 
     def add(self, better: float, worse: float) -> None:
         margin = better - worse
-        self.pairs += 1
+        self.rows += 1
         self.right += margin > 0
         self.margin += margin
         self.reward += (better + worse) / 2
@@ -37,14 +35,14 @@ class PairSums:
 
     def numbers(self, prefix: str) -> dict[str, float]:
         """The means, under the names that training logs them by."""
-        if not self.pairs:
+        if not self.rows:
             return {}
         return {
-            f"{prefix}_loss": self.loss / self.pairs,
-            f"{prefix}_accuracy": self.right / self.pairs,
-            f"{prefix}_margin": self.margin / self.pairs,
-            f"{prefix}_mean_reward": self.reward / self.pairs,
-            f"{prefix}_samples": self.pairs,
+            f"{prefix}_loss": self.loss / self.rows,
+            f"{prefix}_accuracy": self.right / self.rows,
+            f"{prefix}_margin": self.margin / self.rows,
+            f"{prefix}_mean_reward": self.reward / self.rows,
+            f"{prefix}_samples": self.rows,
         }
 
 
@@ -58,45 +56,13 @@ def run_scoring(config: RunConfig, session: JobSession) -> dict[str, Any]:
     `eval_<set>_accuracy`. Raises BadInput for a model without a head that scores and for sets
     without pairs, Stopped once asked to stop.
     """
-    from engine.datasets import prepare
-    from engine.evaluation.measure import only_measured
-    from engine.models.inference import interruptible, load_for_inference
-
-    loaded = load_for_inference(config, session, "score")
-    prepared = prepare(
-        only_measured(config), loaded.encoder, session.progress, lambda: _ask(session), "pairs"
+    nothing = Problem(
+        "There are no pairs to measure on.",
+        "eval_dataset",
+        "Name an eval_dataset with preferences, or set val_size.",
+        "eval_dataset",
     )
-    for note in prepared.notes:
-        session.say(note, "note")
-    rows = prepared.eval
-    if not len(rows):
-        raise BadInput(
-            Problem(
-                "There are no pairs to measure on.",
-                "eval_dataset",
-                "Name an eval_dataset with preferences, or set val_size.",
-                "eval_dataset",
-            )
-        )
-    if session.folder is not None:
-        describe(session.folder, config)
-    began = time.monotonic()
-    with interruptible(loaded.model, session.check):
-        sums = _score(loaded.model, loaded.encoder.pad_id, prepared, config, session)
-    seconds = time.monotonic() - began
-    total = PairSums()
-    for part in sums.values():
-        for name in ("pairs", "right", "loss", "margin", "reward"):
-            setattr(total, name, getattr(total, name) + getattr(part, name))
-    result: dict[str, Any] = total.numbers("eval")
-    if len(sums) > 1:
-        for name, part in sums.items():
-            result |= part.numbers(f"eval_{name}")
-    result["eval_runtime"] = round(seconds, 4)
-    result["eval_samples_per_second"] = round(total.pairs / max(seconds, 1e-9), 3)
-    if session.folder is not None:
-        write_results(session.folder, "eval_results.json", result)
-    return result
+    return measured(config, session, head="score", form="pairs", measure=_score, nothing=nothing)
 
 
 def _score(
@@ -139,7 +105,3 @@ def score_rows(model: Any, rows: Sequence[Sequence[int]], pad: int) -> list[floa
     with torch.inference_mode():
         found: list[float] = scores(model, ids.to(model.device), mask.to(model.device)).tolist()
     return found
-
-
-def _ask(session: JobSession) -> None:
-    session.check()

@@ -25,8 +25,8 @@ import torch
 from torch.nn import functional
 from trl import KTOTrainer
 
+from engine.models.head import forward_at
 from engine.training.collate import IGNORED
-from engine.training.head import forward_at
 from engine.training.references import Reference
 from engine.training.run_trainer import RunTrainer
 

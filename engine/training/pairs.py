@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional
 from trl import DPOTrainer
 
-from engine.training.head import forward_at
+from engine.models.head import forward_at
 from engine.training.losses.preference import Preference, log_odds
 from engine.training.pair_batches import OWN_KEYS, PairForm
 from engine.training.references import Reference

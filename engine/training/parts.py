@@ -79,6 +79,11 @@ class Parts:
             "resume": self.resume,
         }
 
+    def say_dropout_is_off(self, why: str) -> None:
+        """A note where the settings ask for a dropout that the stage switches off."""
+        if self.config.lora_dropout and self.config.finetuning_type == "lora":
+            self.session.say(f"lora_dropout: {why}, so dropout is off.", "note")
+
     @property
     def longest(self) -> int:
         """Tokens of the longest row."""

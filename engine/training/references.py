@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.problem import BadInput, Problem
+from engine.training.second_model import blamed_on, find_second, load_frozen
 
 if TYPE_CHECKING:
     from engine.training.parts import Parts
@@ -94,7 +95,7 @@ def load_reference(parts: Parts) -> Reference:
         return _named(parts, config.ref_model)
     if config.finetuning_type == "full":
         # Not its values at the start: they are held in fp32 where the run computes in 16 bits.
-        return Reference(model=_frozen(parts, parts.model_folder.path))
+        return Reference(model=load_frozen(parts, parts.model_folder.path))
     trained_on = bool(config.adapters) and not config.create_new_adapter
     if isinstance(parts.model, PeftModel) and not trained_on:
         return Reference()
@@ -104,23 +105,18 @@ def load_reference(parts: Parts) -> Reference:
 
 def _named(parts: Parts, name: str) -> Reference:
     """The model of `ref_model`; no second one where it is the base under the run's adapter."""
-    from engine.models import adapter_folders, attach_adapters, check_adapter, resolve
+    from engine.models import adapter_folders, attach_adapters, check_adapter
 
-    config, session = parts.config, parts.session
-    with _blamed_on("ref_model"):
-        path = resolve(
-            name,
-            replace(config, model_revision="main"),  # the revision in the settings is the policy's
-            progress=session.progress,
-            check_stop=session.control.check,
-        ).path
+    config = parts.config
+    with blamed_on("ref_model"):
+        path = find_second(parts, name).path
         _check_same_tokens(parts, path)
-        if not config.ref_model_adapters and _is_bare_base(parts, path):
+        if not config.ref_model_adapters and is_bare_base(parts, path):
             return Reference()
-        model = _frozen(parts, path)
+        model = load_frozen(parts, path)
     if not config.ref_model_adapters:
         return Reference(model=model)
-    with _blamed_on("ref_model_adapters"):
+    with blamed_on("ref_model_adapters"):
         folders = adapter_folders(config.ref_model_adapters)
         for folder in folders:
             check_adapter(folder)
@@ -128,23 +124,13 @@ def _named(parts: Parts, name: str) -> Reference:
         return Reference(model=model.merge_and_unload().requires_grad_(False))
 
 
-def _is_bare_base(parts: Parts, path: Path) -> bool:
+def is_bare_base(parts: Parts, path: Path) -> bool:
     """Whether `path` is the run's base, and nothing was merged into it under the adapter."""
     from peft import PeftModel
 
     merged = len(parts.config.adapters) - (not parts.config.create_new_adapter)
     same = path.resolve() == parts.model_folder.path.resolve()
     return isinstance(parts.model, PeftModel) and same and merged <= 0
-
-
-def _frozen(parts: Parts, path: Path) -> Any:
-    """A model in the type that the run computes in, in evaluation mode, nothing trainable."""
-    from engine.models import load_model
-
-    precision = parts.precision
-    held = replace(precision, weights=precision.autocast or precision.weights)
-    model = load_model(path, parts.config, held, parts.device, for_training=True)
-    return model.requires_grad_(False)
 
 
 def _check_same_tokens(parts: Parts, path: Path) -> None:
@@ -161,12 +147,3 @@ def _check_same_tokens(parts: Parts, path: Path) -> None:
                 setting="ref_model",
             )
         )
-
-
-@contextmanager
-def _blamed_on(setting: str) -> Iterator[None]:
-    """Faults of a model name tell the setting that it stood in."""
-    try:
-        yield
-    except BadInput as fault:
-        raise BadInput(replace(fault.problem, setting=setting)) from fault

@@ -1,12 +1,20 @@
-"""A frozen model beside the trained one, that reads the same micro-batches."""
+"""A frozen model beside the trained one: found, loaded, and laid out for as the trained one is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.problem import BadInput
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
+    from engine.models.locate import ModelFolder
     from engine.training.forms import Collator
+    from engine.training.parts import Parts
 
 
 def choose_form_for_both(
@@ -27,3 +35,36 @@ def choose_form_for_both(
         return Padded(pad_id)
     second.set_attn_implementation(attention.register())
     return form
+
+
+def find_second(parts: Parts, name: str) -> ModelFolder:
+    """The folder of a model beside the trained one, fetched where need be. Raises BadInput."""
+    from engine.models import resolve
+
+    return resolve(
+        name,
+        replace(parts.config, model_revision="main"),  # the revision in the settings is the run's
+        progress=parts.session.progress,
+        check_stop=parts.session.control.check,
+    )
+
+
+def load_frozen(parts: Parts, path: Path, head: Literal["language", "score"] = "language") -> Any:
+    """A model in the type that the run computes in, in evaluation mode, nothing trainable."""
+    from engine.models import load_model
+
+    precision = parts.precision
+    held = replace(precision, weights=precision.autocast or precision.weights)
+    model = load_model(path, parts.config, held, parts.device, for_training=True, head=head)
+    return model.requires_grad_(False)
+
+
+@contextmanager
+def blamed_on(setting: str) -> Iterator[None]:
+    """Faults of a model's name tell the setting that it stood in, the innermost one."""
+    try:
+        yield
+    except BadInput as fault:
+        if fault.problem.setting.startswith(setting):
+            raise
+        raise BadInput(replace(fault.problem, setting=setting)) from fault

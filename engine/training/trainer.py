@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 from trl import SFTTrainer
 
+from engine.models.head import forward_at
 from engine.training.collate import IGNORED
-from engine.training.head import forward_at
 from engine.training.losses.tokens import TokenObjective, asft, cross_entropy, dft, eaft, forward_kl
 from engine.training.run_trainer import RunTrainer
 

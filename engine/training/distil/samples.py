@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from engine.events import Completion, Completions
 from engine.problem import Stopped
 from engine.training.collate import IGNORED
 from engine.training.distil.trainer import DistilTrainer
+from engine.training.sampling.rollout import Sampling, sample
 
 SHOWN = 8  # answers published at a log line
 SHOWN_LETTERS = 2_000  # of each text
@@ -44,15 +44,23 @@ class SampledTrainer(DistilTrainer):
     """Learns a teacher's distribution on answers that the student samples for each step (Agarwal
     et al. 2023, arXiv 2306.13649, with all data on-policy; TRL's `DistillationTrainer`).
 
-    `choice` says how answers are sampled, `form` lays them out for training, `publish` takes the
-    events that show them. The datasets hold `prompt_ids`, `prompt` and `answer`. Answers of a step
-    are sampled before its first micro-batch, with the weights that the step begins with. In
-    evaluation the same seed is used each time, so that scores differ by the weights alone.
+    `sampling_for(longest)` says how answers to prompts of `longest` tokens are sampled, `form`
+    lays them out for training, `publish` takes the events that show them. The datasets hold
+    `prompt_ids`, `prompt` and `answer`. Answers of a step are sampled before its first
+    micro-batch, with the weights that the step begins with. In evaluation the same seed is used
+    each time, so that scores differ by the weights alone.
     """
 
-    def __init__(self, *, choice: GenerationConfig, form: Any, publish: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        sampling_for: Callable[[int], Sampling],
+        form: Any,
+        publish: Any,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.choice = choice
+        self.sampling_for = sampling_for
         self.form = form
         self.publish = publish
         self._prompts: list[dict[str, Any]] = []
@@ -83,22 +91,16 @@ class SampledTrainer(DistilTrainer):
         """
         prompts = self._prepare_inputs(prompts)
         ids, mask = prompts["input_ids"], prompts["attention_mask"]
+        starts = [line[seen == 1].tolist() for line, seen in zip(ids, mask, strict=True)]
         training = self.model.training
-        self.model.eval()
         try:
-            with torch.no_grad(), self.forward_autocast():
-                whole = self.model.generate(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    generation_config=self.choice,
-                    stopping_criteria=StoppingCriteriaList([_AtGate(self.gate)]),
-                )
+            with self.forward_autocast():
+                how = self.sampling_for(ids.shape[1])
+                answers = sample(self.model, starts, how, self.gate.pass_through)
         finally:
             self.model.train(training)
         rows = []
-        for line, answer in enumerate(whole[:, ids.shape[1] :].tolist()):
-            prompt = ids[line][mask[line] == 1].tolist()
-            answer = _up_to_end(answer, self.choice.eos_token_id)
+        for prompt, answer in zip(starts, answers, strict=True):
             labels = [IGNORED] * len(prompt) + answer
             rows.append({"input_ids": prompt + answer, "labels": labels, "answer": answer})
         lengths = torch.tensor([float(len(row["answer"])) for row in rows])
@@ -143,22 +145,3 @@ class SampledTrainer(DistilTrainer):
         finally:
             self._shown = shown
         return super().prediction_step(model, batch, *args, **kwargs)
-
-
-class _AtGate(StoppingCriteria):  # type: ignore[misc]
-    """Lets a stop or a pause reach an answer between two of its tokens; ends none itself."""
-
-    def __init__(self, gate: Any) -> None:
-        self._gate = gate
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        self._gate.pass_through()
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-
-def _up_to_end(answer: list[int], ends: Sequence[int]) -> list[int]:
-    """The answer with the first token that ends it; what `generate` filled up with is left out."""
-    for place, token in enumerate(answer):
-        if token in ends:
-            return answer[: place + 1]
-    return answer

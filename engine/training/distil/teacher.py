@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.problem import BadInput, Problem
-from engine.training.references import Reference
+from engine.training.references import Reference, is_bare_base
+from engine.training.second_model import blamed_on, find_second, load_frozen
 
 if TYPE_CHECKING:
     from engine.training.parts import Parts
@@ -36,53 +37,20 @@ def load_teacher(parts: Parts) -> Teacher:
     With LoRA on the same base, it is the student with its adapter switched off, and no second
     copy is held. Raises BadInput without a teacher, or with one that splits text differently.
     """
-    from engine.models import resolve
-
     config, session = parts.config, parts.session
     if not config.teacher_model:
         raise _bad("distill needs a teacher.", "teacher_model", "Name a model in teacher_model.")
-    try:
-        # The revision in the settings is the student's.
-        found = resolve(
-            config.teacher_model,
-            replace(config, model_revision="main"),
-            progress=session.progress,
-            check_stop=session.control.check,
-        )
-    except BadInput as fault:
-        raise BadInput(replace(fault.problem, setting="teacher_model")) from fault
-    if _is_base(parts, found.path):
+    with blamed_on("teacher_model"):
+        found = find_second(parts, config.teacher_model)
+    if is_bare_base(parts, found.path):
         session.say("The teacher is the student without its adapter: one copy of it is held.")
         return Teacher(Reference(), _head_width(parts.model))
     _check_same_tokens(parts, found.path)
-    model = _load(parts, found.path)
+    with blamed_on("teacher_model"):
+        model = load_frozen(parts, found.path)
     width = min(_head_width(parts.model), _head_width(model))
     session.say(f"The teacher is {found.name}.")
     return Teacher(Reference(model=model), width)
-
-
-def _is_base(parts: Parts, folder: Path) -> bool:
-    """Whether the student with its adapter off is the model in `folder`, unchanged."""
-    from peft import PeftModel
-
-    config = parts.config
-    if not isinstance(parts.model, PeftModel):
-        return False
-    merged = len(config.adapters) - (0 if config.create_new_adapter else 1)
-    same = folder.resolve() == parts.model_folder.path.resolve()
-    return same and merged <= 0
-
-
-def _load(parts: Parts, folder: Path) -> Any:
-    from engine.models import load_model
-
-    precision = parts.precision
-    held = replace(precision, weights=precision.autocast or precision.weights)
-    try:
-        model: Any = load_model(folder, parts.config, held, parts.device, for_training=True)
-    except BadInput as fault:
-        raise BadInput(replace(fault.problem, setting="teacher_model")) from fault
-    return model.requires_grad_(False)
 
 
 def _head_width(model: Any) -> int:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from engine.models.head import forward_at
 from engine.training.distil.divergence import generalised_jsd
 from engine.training.distil.teacher import Teacher
-from engine.training.head import forward_at
 from engine.training.losses.tokens import forward_kl
 from engine.training.trainer import SftTrainer
 

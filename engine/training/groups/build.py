@@ -86,11 +86,7 @@ def _check_head(model: Any) -> None:
 
 def _say_what_is_special(parts: Parts) -> None:
     config, session = parts.config, parts.session
-    if config.lora_dropout and config.finetuning_type == "lora":
-        session.say(
-            "lora_dropout: what is trained has to be what was sampled from, so dropout is off.",
-            "note",
-        )
+    parts.say_dropout_is_off("what is trained has to be what was sampled from")
     context = getattr(parts.model.config.get_text_config(), "max_position_embeddings", None)
     longest = parts.longest + config.max_new_tokens
     if context is not None and longest > context:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.problem import BadInput, Problem
+from engine.training.second_model import blamed_on, find_second, load_frozen
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ def load_reward_model(parts: Parts) -> RewardModel:
         from engine.training.rewards.service import RewardService
 
         return RewardService((parts.config.reward_model or "").strip(), parts.tokenizer)
-    with _blamed_on(_SETTING):
+    with blamed_on(_SETTING):
         return _shared(parts) if kind == "lora" else _own(parts)
 
 
@@ -200,12 +201,6 @@ def add_frozen_adapter(model: Any, folder: Path, name: str = ADAPTER) -> None:
     for key, weight in model.named_parameters():
         weight.requires_grad_(trained.get(key, False))
 
-    def not_missed(_: Any, keys: Any) -> None:
-        keys.missing_keys[:] = [key for key in keys.missing_keys if f".{name}." not in key]
-
-    # A checkpoint of the policy holds the policy's adapter only, and is none the worse for it.
-    model.register_load_state_dict_post_hook(not_missed)
-
 
 @contextmanager
 def only_adapter(model: Any, name: str) -> Iterator[None]:
@@ -242,10 +237,10 @@ def _note_other_base(parts: Parts, folder: Path) -> None:
 
 
 def _own(parts: Parts) -> RewardModel:
-    from engine.models import adapter_folders, attach_adapters, check_adapter, load_model, resolve
+    from engine.models import adapter_folders, attach_adapters, check_adapter
     from engine.models.score_head import holds_head, scores
 
-    config, session = parts.config, parts.session
+    config = parts.config
     given = (config.reward_model or "").strip()
     local = _finished(Path(given).expanduser())
     if (local / "adapter_config.json").is_file() and not (local / "config.json").is_file():
@@ -255,14 +250,9 @@ def _own(parts: Parts) -> RewardModel:
             "Set reward_model_type: lora; or name its base in reward_model, and the adapter in "
             "reward_model_adapters.",
         )
-    path = resolve(
-        str(local) if local.is_dir() else given,
-        replace(config, model_revision="main"),  # the revision in the settings is the policy's
-        progress=session.progress,
-        check_stop=session.control.check,
-    ).path
+    path = find_second(parts, str(local) if local.is_dir() else given).path
     adapters = [_finished(folder) for folder in adapter_folders(config.reward_model_adapters or "")]
-    with _blamed_on("reward_model_adapters"):
+    with blamed_on("reward_model_adapters"):
         for adapter in adapters:
             check_adapter(adapter)
     _check_same_tokens(parts, path)
@@ -272,12 +262,11 @@ def _own(parts: Parts) -> RewardModel:
             path,
             "Name the folder of a run of stage rm.",
         )
-    precision = parts.precision
-    held = replace(precision, weights=precision.autocast or precision.weights)
-    model: Any = load_model(path, config, held, parts.device, for_training=True, head="score")
+    model = load_frozen(parts, path, head="score")
     if adapters:
-        with _blamed_on("reward_model_adapters"):
-            model = attach_adapters(model, adapters, held, trainable=False).merge_and_unload()
+        with blamed_on("reward_model_adapters"):
+            model = attach_adapters(model, adapters, parts.precision, trainable=False)
+            model = model.merge_and_unload()
     model.requires_grad_(False)
     model.eval()
     return _scorer(parts, lambda ids, mask: scores(model, ids, mask))
@@ -311,17 +300,6 @@ def _check_same_tokens(parts: Parts, folder: Path) -> None:
             "Train a reward model of the same family, or offer it as a service "
             "(reward_model_type: api), which is sent text.",
         )
-
-
-@contextmanager
-def _blamed_on(setting: str) -> Iterator[None]:
-    """Faults of a model's name tell the setting that it stood in."""
-    try:
-        yield
-    except BadInput as fault:
-        if fault.problem.setting.startswith("reward_model"):
-            raise
-        raise BadInput(replace(fault.problem, setting=setting)) from fault
 
 
 def _misfit(folder: Path, why: str) -> BadInput:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from engine.training.head import forward_at
+from engine.models.head import forward_at
 from engine.training.ppo.value import ValueHead
 
 # Positions whose whole distribution is held at once for the entropy.

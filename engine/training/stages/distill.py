@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.problem import BadInput, Problem
 from engine.training.stages.sft import SFT_ARGUMENTS
@@ -10,6 +10,7 @@ from engine.training.stages.sft import SFT_ARGUMENTS
 if TYPE_CHECKING:
     from engine.training.distil.trainer import DistilTrainer
     from engine.training.parts import Parts
+    from engine.training.sampling.rollout import Sampling
 
 
 def build_trainer(parts: Parts) -> DistilTrainer:
@@ -44,7 +45,7 @@ def build_trainer(parts: Parts) -> DistilTrainer:
     return SampledTrainer(
         data_collator=Prompts(pad),
         form=form,
-        choice=_choice(parts),
+        sampling_for=lambda longest: _sampling(parts, longest),
         publish=parts.session.publish,
         **options,
     )
@@ -68,20 +69,16 @@ def _longest_sampled(parts: Parts) -> int:
     return config.max_length
 
 
-def _choice(parts: Parts) -> Any:
-    """How the student's answers are sampled."""
-    from transformers import GenerationConfig
+def _sampling(parts: Parts, longest: int) -> Sampling:
+    """How the student's answers to prompts of up to `longest` tokens are sampled."""
+    from engine.training.sampling.rollout import Sampling
 
     config = parts.config
-    new = config.max_new_tokens
-    limit = {"max_new_tokens": new} if new else {"max_length": config.max_length}
-    return GenerationConfig(
-        **limit,
-        do_sample=True,
+    return Sampling(
         temperature=config.temperature,
         top_p=config.top_p,
         top_k=config.top_k,
-        eos_token_id=list(parts.encoder.eos_ids),
-        pad_token_id=parts.tokenizer.pad_token_id or 0,
-        use_cache=True,
+        max_new_tokens=config.max_new_tokens or config.max_length - longest,
+        end_ids=tuple(parts.encoder.eos_ids),
+        pad_id=parts.tokenizer.pad_token_id or 0,
     )

@@ -33,11 +33,7 @@ def build_trainer(parts: Parts) -> Any:
     models = [model]
     if reference is not None and reference.model is not None:
         models.append(reference.model)
-    if config.lora_dropout and config.finetuning_type == "lora":
-        parts.session.say(
-            "lora_dropout: preference losses compare exact log-probabilities, so dropout is off.",
-            "note",
-        )
+    parts.say_dropout_is_off("preference losses compare exact log-probabilities")
     return PairTrainer(
         **parts.run_options(),
         args=parts.arguments(DPOConfig, beta=preference.beta, max_length=None),

@@ -58,10 +58,7 @@ def _form(parts: Parts, reference: Reference) -> Collator:
 
 def _say_what_is_off(parts: Parts) -> None:
     config = parts.config
-    if config.lora_dropout and config.finetuning_type == "lora":
-        parts.session.say(
-            "lora_dropout: KTO compares exact log-probabilities, so dropout is off.", "note"
-        )
+    parts.say_dropout_is_off("KTO compares exact log-probabilities")
     if config.per_device_train_batch_size == 1:
         parts.session.say(
             "KTO estimates its KL term inside a micro-batch: with one row it is coarse. Raise "

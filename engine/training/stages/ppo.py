@@ -27,7 +27,7 @@ def build_trainer(parts: Parts) -> PpoTrainer:
 
     config, model = parts.config, parts.model
     sampling = Sampling.of(parts)
-    _say_what_is_left_out(parts)
+    parts.say_dropout_is_off("an answer is learned from as it was sampled")
     _without_dropout(model)
     reference = load_reference(parts)
     scoring = Scoring.of(parts, sampling.end_ids)
@@ -65,13 +65,6 @@ def _start(parts: Parts) -> Path:
 
     given = adapter_folders(",".join(parts.config.adapters)) if parts.config.adapters else []
     return given[-1] if given else parts.model_folder.path
-
-
-def _say_what_is_left_out(parts: Parts) -> None:
-    if parts.config.finetuning_type == "lora" and parts.config.lora_dropout:
-        parts.session.say(
-            "lora_dropout: an answer is learned from as it was sampled, so dropout is off.", "note"
-        )
 
 
 def _without_dropout(model: Any) -> None:

@@ -72,3 +72,19 @@ def test_the_arguments_know_how_to_choose_devices() -> None:
     from transformers import TrainingArguments
 
     assert callable(vars(TrainingArguments)["_setup_devices"].func)
+
+
+def test_the_order_that_resuming_relies_on() -> None:
+    import trl
+    from transformers import Trainer
+
+    loop = inspect.getsource(Trainer._inner_training_loop)
+    epoch = inspect.getsource(Trainer._run_epoch)
+    for name in ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged"):
+        assert f"self.{name} =" in loop, name
+    # Sums are reset, then on_train_begin; the loader draws, then on_step_begin; the gradient's
+    # norm, then the optimiser.
+    assert loop.index("_tr_loss =") < loop.index("on_train_begin")
+    assert epoch.index("iter(train_dataloader)") < epoch.index("on_step_begin")
+    assert epoch.index("_get_grad_norm") < epoch.index("optimizer.step()")
+    assert trl.SFTTrainer._save_checkpoint is not Trainer._save_checkpoint

@@ -392,38 +392,3 @@ def test_gradient_checkpointing_gives_the_same_losses(
     assert any("checkpointing is off" in e.text for e in plain.of(LogLine))
     losses = [[e.loss for e in listener.of(StepLogged)] for listener in (plain, recomputed)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-
-
-def test_library_seams_stand_where_they_were() -> None:
-    """The private names of transformers and TRL that the trainer overrides or calls."""
-    import inspect
-
-    import transformers
-    import trl
-
-    for name in (
-        "_get_train_sampler",
-        "_get_eval_sampler",
-        "_get_grad_norm",
-        "_track_num_input_tokens",
-        "_save",
-        "_save_checkpoint",
-        "_save_optimizer_and_scheduler",
-        "_save_scaler",
-        "_load_from_checkpoint",
-        "_load_best_model",
-        "_evaluate",
-        "_determine_best_metric",
-        "_run_epoch",
-    ):
-        assert hasattr(transformers.Trainer, name), name
-    loop = inspect.getsource(transformers.Trainer._inner_training_loop)
-    epoch = inspect.getsource(transformers.Trainer._run_epoch)
-    for name in ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged"):
-        assert f"self.{name} =" in loop, name
-    # The order that resuming relies on: sums are reset, then on_train_begin; the loader draws,
-    # then on_step_begin; the gradient's norm, then the optimiser.
-    assert loop.index("_tr_loss =") < loop.index("on_train_begin")
-    assert epoch.index("iter(train_dataloader)") < epoch.index("on_step_begin")
-    assert epoch.index("_get_grad_norm") < epoch.index("optimizer.step()")
-    assert trl.SFTTrainer._save_checkpoint is not transformers.Trainer._save_checkpoint

@@ -136,7 +136,7 @@ def test_with_lora_on_the_same_base_no_second_copy_is_held(
     def refuse(*_: Any) -> Any:
         raise AssertionError("a second model was loaded")
 
-    monkeypatch.setattr(home, "_load", refuse)
+    monkeypatch.setattr(home, "load_frozen", refuse)
     listener, result = distill(
         teacher_model=str(model_folder),
         finetuning_type="lora",
