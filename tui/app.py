@@ -18,6 +18,7 @@ from textual.notifications import SeverityLevel
 from tui import actions, language
 from tui.bottom_line import show_keys
 from tui.job_actions import JobActions
+from tui.keys import Keys
 from tui.language import _
 from tui.look_actions import LookActions
 from tui.panes.rail import Rail
@@ -71,14 +72,14 @@ class FinetuiApp(Places, JobActions, LookActions):
         engine: Engine | None,
         sampler: Sampler | None,
         remembered: Remembered,
-        keys: actions.Keys | None = None,
+        keys: Keys | None = None,
         theme: str = "",
         model: str = "",
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.works = Works(engine, sampler)
-        self.keys = keys or actions.Keys()
+        self.keys = keys or Keys()
         self.studio = Studio(self.works, remembered)
         if model:
             self.studio.change("model_name_or_path", model)

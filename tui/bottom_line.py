@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui import actions
+from tui.keys import scope_pairs
 from tui.language import _
 from tui.panes.rail import RAIL_NAMES
 from tui.shell import Shell
@@ -31,15 +32,15 @@ def show_keys(app: Shell, line: KeyLine) -> None:
         first = ("app.stop", "app.pause") if running else ("app.train",)
         pairs = [(app.keys.sign(name), _(actions.BY_ID[name].label)) for name in first]
         if app.studio.live is not None or app.view_name == "runs":
-            pairs += [(key, _(text)) for key, text in actions.line(["train"], app.keys, idle)]
+            pairs += [(key, _(text)) for key, text in scope_pairs(["train"], app.keys, idle)]
         if app.view_name == "runs":
             pairs.append((app.keys.sign("app.back"), _("back")))
     else:
-        pairs = [(key, _(text)) for key, text in actions.line(scopes, app.keys, idle)]
+        pairs = [(key, _(text)) for key, text in scope_pairs(scopes, app.keys, idle)]
         if scopes[0] in RAIL_NAMES or scopes[0] == "form":
             pairs.append((app.keys.sign("app.train"), _("train")))
         if scopes[0] == "message":
-            pairs += [(key, _(text)) for key, text in actions.line(["chat"], app.keys)[2:]]
+            pairs += [(key, _(text)) for key, text in scope_pairs(["chat"], app.keys)[2:]]
         else:
             pairs.append((app.keys.sign("app.back"), _("back")))
     places = []

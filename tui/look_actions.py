@@ -8,6 +8,7 @@ from typing import Any
 from engine.problem import BadInput
 from tui import actions
 from tui.dialogs import AskLine, Card, Pick
+from tui.keys import key_sign
 from tui.language import LANGUAGES, _, language
 from tui.shell import Shell
 from tui.theme import load_theme, set_current_theme, theme_names, to_textual_theme
@@ -43,7 +44,7 @@ class LookActions(Shell):
             if lines:
                 lines.append([])
             for action in shown:
-                signs = " ".join(actions.key_sign(key) for key in self.keys.of(action))
+                signs = " ".join(key_sign(key) for key in self.keys.of(action))
                 lines.append([(f"{signs:<14}", "accent"), (_(action.help), "text")])
         self.push_screen(Card(_("Keys"), lines))
 
@@ -55,7 +56,7 @@ class LookActions(Shell):
         for action in actions.ACTIONS:
             if not action.palette or (action.scope not in focused and action.scope != "app"):
                 continue
-            sign = actions.key_sign(self.keys.of(action)[0])
+            sign = key_sign(self.keys.of(action)[0])
             rows.append(ListRow(action.id, _(action.help), (sign,)))
             details[action.id] = action.id
         origin = self.focused

@@ -11,7 +11,7 @@ from textual.widget import Widget
 if TYPE_CHECKING:
     from engine.problem import Problem
     from engine.worker import Engine
-    from tui.actions import Keys
+    from tui.keys import Keys
     from tui.panes.rail import Rail
     from tui.panes.view import View
     from tui.studio import Studio

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from engine.paths import config_dir, program_log
-from tui import actions, language
+from tui import language
+from tui.keys import read_keys
 from tui.remembered import recall
 from tui.terminal import (
     LeaveGuard,
@@ -32,7 +33,7 @@ def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
 
     remembered, fault = recall()
     language.use(_language(wanted_language) or remembered.language or language.from_locale())
-    keys, key_fault = actions.read_keys(config_dir() / "keys.toml")
+    keys, key_fault = read_keys(config_dir() / "keys.toml")
     take_terminal()
     log = program_log()
     log.parent.mkdir(parents=True, exist_ok=True)

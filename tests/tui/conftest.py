@@ -15,8 +15,8 @@ from engine.telemetry import Reading
 from engine.telemetry.readings import CpuReading, MemoryReading
 from engine.worker import Engine
 from tui import language
-from tui.actions import Keys
 from tui.app import FinetuiApp
+from tui.keys import Keys
 from tui.remembered import Remembered
 from tui.theme import current_theme, set_current_theme
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tui import actions
-from tui.actions import ACTIONS, BY_ID, Keys, key_sign, read_keys
+from tui.actions import ACTIONS, BY_ID
+from tui.keys import Keys, key_sign, read_keys
 from tui.panes.chat import Transcript
 from tui.panes.data import DataView
 from tui.panes.evaluate import EvaluateView

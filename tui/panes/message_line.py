@@ -5,7 +5,8 @@ from __future__ import annotations
 from textual import events
 from textual.widgets import TextArea
 
-from tui.actions import BY_ID, Keys
+from tui.actions import BY_ID
+from tui.keys import Keys
 
 
 class MessageLine(TextArea):

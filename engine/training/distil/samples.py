@@ -12,10 +12,8 @@ from engine.events import Completion, Completions
 from engine.problem import Stopped
 from engine.training.collate import IGNORED
 from engine.training.distil.trainer import DistilTrainer
+from engine.training.sampling import SHOWN_CHARACTERS, SHOWN_ROWS
 from engine.training.sampling.rollout import Sampling, sample
-
-SHOWN = 8  # answers published at a log line
-SHOWN_LETTERS = 2_000  # of each text
 
 
 @dataclass(frozen=True)
@@ -106,16 +104,16 @@ class SampledTrainer(DistilTrainer):
         lengths = torch.tensor([float(len(row["answer"])) for row in rows])
         self.note(training, len(rows), **{"completions/mean_length": lengths.sum()})
         self._shown = tuple(
-            Completion(prompt[:SHOWN_LETTERS], self._text(row), reference[:SHOWN_LETTERS])
+            Completion(prompt[:SHOWN_CHARACTERS], self._text(row), reference[:SHOWN_CHARACTERS])
             for prompt, row, reference in zip(
                 prompts["prompt"], rows, prompts["answer"], strict=True
             )
-        )[:SHOWN]
+        )[:SHOWN_ROWS]
         return self._prepare_inputs(self.form(rows))
 
     def _text(self, row: dict[str, Any]) -> str:
         text = self.processing_class.decode(row["answer"], skip_special_tokens=True)
-        return str(text)[:SHOWN_LETTERS]
+        return str(text)[:SHOWN_CHARACTERS]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 6 * self._parameters * self._last_tokens

@@ -39,14 +39,12 @@ from engine.training.rewards.functions import MODEL_REWARD
 from engine.training.rewards.scoring import Scoring
 from engine.training.rng import random_state, set_random_state
 from engine.training.run_trainer import RunTrainer
+from engine.training.sampling import SHOWN_CHARACTERS, SHOWN_ROWS
 from engine.training.sampling.reading import Reading, lay_out, read
 from engine.training.sampling.rollout import Sampling, sample
 
 if TYPE_CHECKING:
     from engine.events import Event
-
-SHOWN_ROWS = 8
-SHOWN_CHARACTERS = 2000
 
 
 class GroupRunTrainer(RunTrainer):

@@ -26,15 +26,13 @@ from engine.training.ppo.kept import Progress, Undo, repeated
 from engine.training.ppo.value import ValueHead, without_head
 from engine.training.rewards.scoring import Scoring
 from engine.training.run_trainer import RunTrainer
+from engine.training.sampling import SHOWN_CHARACTERS, SHOWN_ROWS
 from engine.training.sampling.reading import lay_out, read
 from engine.training.sampling.rollout import Sampling, sample
 
 if TYPE_CHECKING:
     from engine.runs.session import JobSession
     from engine.training.references import Reference
-
-_SHOWN_ROWS = 8
-_SHOWN_LETTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -256,7 +254,7 @@ class PpoTrainer(RunTrainer):
             found |= self._buffer.means_of_sources()
         for name, value in found.items():
             self._metrics["train"][name].append(value)
-        self._shown = self._buffer.rows[:_SHOWN_ROWS]
+        self._shown = self._buffer.rows[:SHOWN_ROWS]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -363,9 +361,9 @@ class PpoTrainer(RunTrainer):
 
 def _shown(row: Sampled) -> Completion:
     return Completion(
-        prompt=row.prompt_text[:_SHOWN_LETTERS],
-        text=row.text[:_SHOWN_LETTERS],
-        answer=row.wanted[:_SHOWN_LETTERS],
+        prompt=row.prompt_text[:SHOWN_CHARACTERS],
+        text=row.text[:SHOWN_CHARACTERS],
+        answer=row.wanted[:SHOWN_CHARACTERS],
         reward=row.score,
         rewards=row.sources,
     )
