@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.config import (
+    computing,
     data,
     distillation,
     export,
     generation,
     jobs,
     losses,
+    media,
     method,
     model,
     optimiser,
+    optimiser_families,
     preference,
+    quantisation,
     reinforcement,
     reward,
     saving,
+    thoughts,
+    trackers,
     training,
+    variants,
+    vocabulary,
 )
 from engine.config.run_config import RunConfig
 from engine.problem import Problem
@@ -29,14 +37,23 @@ Rule = Callable[[RunConfig], Problem | None]
 RULES: tuple[tuple[str, Rule], ...] = (
     *model.RULES,
     *method.RULES,
+    *variants.RULES,
+    *quantisation.RULES,
+    *computing.RULES,
     *training.RULES,
     *preference.RULES,
     *reward.RULES,
     *reinforcement.RULES,
     *distillation.RULES,
     *losses.RULES,
+    *optimiser.RULES,
+    *optimiser_families.RULES,
     *saving.RULES,
     *data.RULES,
+    *thoughts.RULES,
+    *media.RULES,
+    *vocabulary.RULES,
+    *trackers.RULES,
     *generation.RULES,
     *jobs.RULES,
 )
@@ -53,9 +70,17 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
 )
 REMARKS: tuple[Rule, ...] = (
     *method.REMARKS,
+    *variants.REMARKS,
+    *quantisation.REMARKS,
+    *computing.REMARKS,
     *optimiser.REMARKS,
+    *optimiser_families.REMARKS,
     *preference.REMARKS,
     *saving.REMARKS,
+    *thoughts.REMARKS,
+    *media.REMARKS,
+    *vocabulary.REMARKS,
+    *trackers.REMARKS,
 )
 
 

@@ -175,4 +175,6 @@ def noise_is_left_out(config: RunConfig) -> Problem | None:
     return None
 
 
+RULES: tuple[tuple[str, Any], ...] = ()
+
 REMARKS = (noise_is_left_out,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from engine.config.computing import ComputingGroup
 from engine.config.data import DataGroup
 from engine.config.declare import setting
 from engine.config.distillation import DistillationGroup
@@ -12,14 +13,21 @@ from engine.config.export import ExportGroup
 from engine.config.generation import GenerationGroup
 from engine.config.jobs import JobsGroup
 from engine.config.losses import LossGroup
+from engine.config.media import MediaGroup
 from engine.config.method import MethodGroup
 from engine.config.model import ModelGroup
 from engine.config.optimiser import OptimiserGroup
+from engine.config.optimiser_families import OptimiserFamilyGroup
 from engine.config.preference import PreferenceGroup
+from engine.config.quantisation import QuantisationGroup
 from engine.config.reinforcement import ReinforcementGroup
 from engine.config.reward import RewardGroup
 from engine.config.saving import SavingGroup
+from engine.config.thoughts import ThoughtGroup
+from engine.config.trackers import TrackerGroup
 from engine.config.training import TrainingGroup
+from engine.config.variants import VariantGroup
+from engine.config.vocabulary import VocabularyGroup
 
 
 # A dataclass gathers fields from the last base to the first: this is the form's order, backwards.
@@ -28,15 +36,23 @@ class RunConfig(
     JobsGroup,
     ExportGroup,
     GenerationGroup,
+    TrackerGroup,
+    VocabularyGroup,
+    MediaGroup,
+    ThoughtGroup,
     DataGroup,
     LossGroup,
+    OptimiserFamilyGroup,
     OptimiserGroup,
     SavingGroup,
+    ComputingGroup,
+    QuantisationGroup,
     DistillationGroup,
     ReinforcementGroup,
     RewardGroup,
     PreferenceGroup,
     TrainingGroup,
+    VariantGroup,
     MethodGroup,
     ModelGroup,
 ):

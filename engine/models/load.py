@@ -20,8 +20,6 @@ from engine.problem import BadInput, Problem
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-_ATTENTION = {"auto": "sdpa", "sdpa": "sdpa", "disabled": "eager"}
-
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
     """The tokenizer of a model folder; one without a padding token pads with its end token.
@@ -66,29 +64,33 @@ def load_model(
     architecture that transformers does not know, one whose code is not trusted, and for a reward
     model where a language model is asked for.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from engine.models.computing import computing_options, ready_to_compute
+    from engine.models.kinds import model_class
+    from engine.models.quantise import quantisation_options, quantise_linears
 
     options: dict[str, Any] = {
         "dtype": torch_dtype(precision.weights),
-        "attn_implementation": _ATTENTION[config.flash_attn],
+        **computing_options(folder, config, device, for_training),
+        **quantisation_options(folder, config, precision, device, for_training),
         "use_safetensors": True,
         "local_files_only": True,
         "trust_remote_code": bool(config.trust_remote_code),
     }
     if device != "cpu":
         options["device_map"] = {"": device}
-    kind: Any = AutoModelForCausalLM
     if head == "score":
-        kind = AutoModelForSequenceClassification
         options["num_labels"] = 1
     else:
         refuse_reward_model(folder)
     try:
+        kind: Any = model_class(folder, head)
         model: Any = kind.from_pretrained(str(folder), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(_model_problem(error, folder)) from error
     if head == "score":
         _ready_to_score(model, folder)
+    model = quantise_linears(model, config, precision)
+    ready_to_compute(model, config, for_training)
     model.config.use_cache = bool(config.use_kv_cache) and not for_training
     model.eval()
     loaded: PreTrainedModel = model
