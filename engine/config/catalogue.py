@@ -121,7 +121,12 @@ def _is_union(annotation: Any) -> bool:
 @cache
 def _settings() -> dict[str, SettingInfo]:
     found: dict[str, SettingInfo] = {}
-    types_of = get_type_hints(RunConfig)
+    # Each group's annotations are read in its own module.
+    types_of = {
+        name: kind
+        for base in reversed(RunConfig.__mro__[1:-1])
+        for name, kind in get_type_hints(base).items()
+    }
     for declared in fields(RunConfig):
         name = declared.name
         if name == "trainer_extra":

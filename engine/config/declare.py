@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 Level = Literal["basic", "all", "hidden"]
@@ -99,14 +99,60 @@ def setting(
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
 def group(cls: type[T]) -> type[T]:
-    """Make a class a group of settings: a frozen dataclass without methods of its own.
+    """Mark a class as a group of settings. It is never instantiated; `described` gathers them."""
+    return cls
 
-    RunConfig inherits from all groups and is the only one that is instantiated; constructors for
-    the others would be paid for before the screen's first frame.
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
+def described(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass out of the settings of a class and of the groups it inherits from.
+
+    The last base's settings come first. Constructor, comparison and printing are plain functions
+    over the fields: those that dataclass writes and compiles for hundreds of them would be paid
+    for before the screen's first frame.
     """
-    return dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False, match_args=False)(
-        cls
-    )
+    declared = {
+        name: value
+        for base in reversed(cls.__mro__)
+        for name, value in list(vars(base).items())
+        if isinstance(value, Field)
+    }
+    for name, value in declared.items():
+        setattr(cls, name, value)
+    cls.__annotations__ = dict.fromkeys(declared, "Any")
+    made = dataclass(
+        frozen=True, kw_only=True, init=False, repr=False, eq=False, match_args=False
+    )(cls)
+    plain: Any = made
+    plain.__init__ = _init
+    plain.__eq__ = _eq
+    plain.__repr__ = _repr
+    plain.__hash__ = None  # it holds a mapping
+    return made
+
+
+def _init(self: Any, **values: Any) -> None:
+    held = self.__dict__
+    for name, declared in self.__dataclass_fields__.items():
+        if name in values:
+            held[name] = values.pop(name)
+        elif declared.default_factory is not MISSING:
+            held[name] = declared.default_factory()
+        else:
+            held[name] = declared.default
+    if values:
+        raise TypeError(f"{type(self).__name__} has no setting {', '.join(values)}")
+
+
+def _eq(self: Any, other: object) -> Any:
+    if type(other) is not type(self):
+        return NotImplemented
+    return self.__dict__ == other.__dict__
+
+
+def _repr(self: Any) -> str:
+    shown = (f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.repr)
+    return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def setting_of(declared: Field[Any]) -> Setting:

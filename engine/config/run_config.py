@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from engine.config.computing import ComputingGroup
 from engine.config.data import DataGroup
-from engine.config.declare import setting
+from engine.config.declare import described, setting
 from engine.config.distillation import DistillationGroup
 from engine.config.export import ExportGroup
 from engine.config.generation import GenerationGroup
@@ -30,8 +29,8 @@ from engine.config.variants import VariantGroup
 from engine.config.vocabulary import VocabularyGroup
 
 
-# A dataclass gathers fields from the last base to the first: this is the form's order, backwards.
-@dataclass(frozen=True, kw_only=True)
+# Settings are gathered from the last base to the first: this is the form's order, backwards.
+@described
 class RunConfig(
     JobsGroup,
     ExportGroup,
@@ -62,7 +61,7 @@ class RunConfig(
     value and say what is wrong in words. Constructing it directly checks nothing.
     """
 
-    trainer_extra: dict[str, Any] = setting(  # noqa: RUF009 (it makes a dataclass field)
+    trainer_extra: dict[str, Any] = setting(
         {},
         label="Passed on",
         section="Jobs",
