@@ -66,6 +66,7 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
     ("1", model.model_is_named),
     ("16", method.adapter_needs_lora),
     ("o5", model.device_is_one),
+    *quantisation.CHAT_RULES,
     *generation.RULES,
 )
 REMARKS: tuple[Rule, ...] = (

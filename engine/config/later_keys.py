@@ -6,17 +6,6 @@ from engine.config.absent_keys import Absent
 
 NOT_YET: tuple[Absent, ...] = (
     Absent(
-        "the loading of quantised models",
-        "Meanwhile load the weights in bf16 and lower cutoff_len or the micro-batch.",
-        {
-            "quantization_method": "bnb",
-            "quantization_bit": None,
-            "quantization_type": "nf4",
-            "double_quantization": True,
-            "quantization_device_map": None,
-        },
-    ),
-    Absent(
         "picture, video and sound",
         "Meanwhile train on text.",
         {
@@ -167,12 +156,6 @@ NOT_YET: tuple[Absent, ...] = (
         "OFT",
         "Meanwhile use finetuning_type: lora.",
         {"module_dropout": 0.0, "oft_rank": 0, "oft_block_size": 32, "oft_target": "all"},
-    ),
-    Absent(
-        "quantised reference and reward models",
-        "Meanwhile with LoRA the reference and a reward_model_type: lora share the trained "
-        "model's weights, so there is no second copy.",
-        {"ref_model_quantization_bit": None, "reward_model_quantization_bit": None},
     ),
     Absent(
         "memory-saving optimisers",

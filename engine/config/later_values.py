@@ -9,6 +9,11 @@ _TRACKER = (
     "trainer_log.jsonl"
 )
 
+_AS_STORED = (
+    "weights aren't put into this form on loading: leave quantization_method out for a checkpoint "
+    "that is in it already (its config.json says so), else set bnb with quantization_bit 4 or 8"
+)
+
 # setting → value → the end of the sentence "it is …: ".
 LATER_VALUES: dict[str, dict[str, str]] = {
     "finetuning_type": {"oft": "oft isn't here yet: lora is the nearest"},
@@ -34,6 +39,11 @@ LATER_VALUES: dict[str, dict[str, str]] = {
             "dvclive",
             "codecarbon",
         )
+    },
+    "quantization_method": {
+        **{name: _AS_STORED for name in ("gptq", "awq", "aqlm", "mxfp4", "fp8")},
+        "quanto": "quanto isn't used here: set bnb with quantization_bit 4 or 8, or hqq",
+        "eetq": "EETQ has no distribution that installs: set bnb with quantization_bit 8",
     },
     "optim": {
         name: _PACKAGE
