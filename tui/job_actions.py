@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.config import with_value
-from engine.events import Event, JobFailed, JobFinished, StateChanged
 from engine.problem import BadInput, BadSettings, Problem
-from tui.dialogs import Answer, Card, Pick, Question
+from tui import dialogs
 from tui.language import _
 from tui.shell import Shell
 from tui.widgets.list_view import ListRow
@@ -17,6 +16,7 @@ from tui.widgets.numbers import loss, middle_cut, size, thousands
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
+    from engine.events import Event, JobFailed, JobFinished
     from tui.live import LiveRun
 
 LEAVE_SECONDS = 120.0
@@ -36,7 +36,7 @@ class JobActions(Shell):
             title = _("Something is running already")
             words = [f"{current.run}: {_('it holds the device until it ends.')}"]
             choice = await self.push_screen_wait(
-                Question(title, words, [Answer("t", _("train after it"))])
+                dialogs.Question(title, words, [dialogs.Answer("t", _("train after it"))])
             )
             if choice != "t":
                 return
@@ -72,10 +72,10 @@ class JobActions(Shell):
                 self.notify(_("Stopping: the last whole step is saved. s again leaves at once."))
             return
         answer = await self.push_screen_wait(
-            Question(
+            dialogs.Question(
                 _("Leave without saving?"),
                 [_("The steps since the last checkpoint would be lost.")],
-                [Answer("s", _("stop without saving"))],
+                [dialogs.Answer("s", _("stop without saving"))],
                 role="warning",
             )
         )
@@ -123,7 +123,7 @@ class JobActions(Shell):
             for point in reversed(points)
         ]
         title = f"{_('Resume')} {run.name} {_('from')}"
-        picked = await self.push_screen_wait(Pick(title, rows))
+        picked = await self.push_screen_wait(dialogs.Pick(title, rows))
         if picked is None:
             return
         try:
@@ -168,6 +168,10 @@ class JobActions(Shell):
 
     def react(self, heard: list[Event]) -> None:
         """Cards for failures, a refreshed list of runs at every start and end."""
+        if not heard:
+            return
+        from engine.events import JobFailed, JobFinished, StateChanged
+
         for event in heard:
             live = self.studio.jobs.get(event.run)
             if isinstance(event, JobFailed):
@@ -209,7 +213,9 @@ class JobActions(Shell):
             elif key == "r":
                 self.action_train()
 
-        self.push_screen(Card(f"✗ {event.run} {_('failed')}", lines, keys, role="error"), chosen)
+        self.push_screen(
+            dialogs.Card(f"✗ {event.run} {_('failed')}", lines, keys, role="error"), chosen
+        )
 
     def action_failure_details(self) -> None:
         event = self.studio.failure
@@ -222,7 +228,7 @@ class JobActions(Shell):
         event = self.studio.failure
         lines = event.details.splitlines() if event is not None else []
         shown = lines[-(self.size.height - 8) :] or [_("There are no details.")]
-        self.push_screen(Card(_("Details"), shown, wide=True), then)
+        self.push_screen(dialogs.Card(_("Details"), shown, wide=True), then)
 
     def action_read_log(self) -> None:
         """The library log of the run: what never reached the terminal."""
@@ -239,7 +245,7 @@ class JobActions(Shell):
             text = ""
         lines = text.splitlines()[-(self.size.height - 10) :] or [_("The log is empty.")]
         title = middle_cut(str(path), min(self.size.width - 4, 100) - 8)
-        self.push_screen(Card(title, lines, wide=True))
+        self.push_screen(dialogs.Card(title, lines, wide=True))
 
     def tell(self, problem: Problem, count: int = 1) -> None:
         """A card for bad input: one sentence, where, what to do."""
@@ -255,7 +261,7 @@ class JobActions(Shell):
             if problem.setting:
                 self.run_worker(self.go_to_setting(problem.setting), exclusive=False)
 
-        self.push_screen(Card(_("This can't be run yet"), lines, role="error"), closed)
+        self.push_screen(dialogs.Card(_("This can't be run yet"), lines, role="error"), closed)
 
     # Leaving
 
@@ -271,10 +277,10 @@ class JobActions(Shell):
                 words = _("stop it, save a checkpoint, and leave?")
                 way = _("stop, save and leave")
             answer = await self.push_screen_wait(
-                Question(
+                dialogs.Question(
                     _("A job is running"),
                     [f"{live.run}: {words}"],
-                    [Answer("q", way)],
+                    [dialogs.Answer("q", way)],
                     role="warning",
                 )
             )
@@ -298,10 +304,10 @@ class JobActions(Shell):
                 self.action_suspend_process()
 
         self.push_screen(
-            Question(
+            dialogs.Question(
                 _("Put the program to sleep?"),
                 [_("The training sleeps too, until fg wakes it.")],
-                [Answer("z", _("sleep"))],
+                [dialogs.Answer("z", _("sleep"))],
                 role="warning",
             ),
             answered,

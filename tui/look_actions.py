@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.problem import BadInput
-from tui import actions
-from tui.dialogs import AskLine, Card, Pick
+from tui import actions, dialogs
 from tui.keys import key_sign
 from tui.language import LANGUAGES, _, language
 from tui.shell import Shell
@@ -46,7 +45,7 @@ class LookActions(Shell):
             for action in shown:
                 signs = " ".join(key_sign(key) for key in self.keys.of(action))
                 lines.append([(f"{signs:<14}", "accent"), (_(action.help), "text")])
-        self.push_screen(Card(_("Keys"), lines))
+        self.push_screen(dialogs.Card(_("Keys"), lines))
 
     def action_palette(self) -> None:
         """Every command by name."""
@@ -70,7 +69,7 @@ class LookActions(Shell):
                 node = node.parent
             await self.run_action(action.method, node if node is not None else self)
 
-        self.push_screen(Pick(_("Commands"), rows, details=details), chosen)
+        self.push_screen(dialogs.Pick(_("Commands"), rows, details=details), chosen)
 
     # Language and theme
 
@@ -85,7 +84,7 @@ class LookActions(Shell):
                 self.use_language(name)
                 self.studio.save_screen()
 
-        self.push_screen(Pick(_("Language"), rows, selected=language()), chosen)
+        self.push_screen(dialogs.Pick(_("Language"), rows, selected=language()), chosen)
 
     def action_switch_theme(self) -> None:
         rows = [ListRow(name, name) for name in theme_names()]
@@ -104,7 +103,7 @@ class LookActions(Shell):
                 self.studio.save_screen()
             self.rebuild()
 
-        self.push_screen(Pick(_("Theme"), rows), chosen)
+        self.push_screen(dialogs.Pick(_("Theme"), rows), chosen)
 
     def action_repaint(self) -> None:
         repaint = getattr(self._driver, "repaint", None)
@@ -131,7 +130,7 @@ class LookActions(Shell):
         note = _("a hub id such as org/name, or the path of a folder")
         now = self.studio.config.model_name_or_path or ""
         self.push_screen(
-            AskLine(_("Which model"), "" if now == "demo" else now, note, check), typed
+            dialogs.AskLine(_("Which model"), "" if now == "demo" else now, note, check), typed
         )
 
     def action_dataset_folder(self) -> None:
@@ -157,7 +156,8 @@ class LookActions(Shell):
 
         note = _("a folder with a dataset_info.json; empty: the bundled sets")
         self.push_screen(
-            AskLine(_("Dataset folder"), self.studio.config.dataset_dir or "", note, check), typed
+            dialogs.AskLine(_("Dataset folder"), self.studio.config.dataset_dir or "", note, check),
+            typed,
         )
 
     async def go_to_setting(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from engine.config import (
@@ -13,10 +14,10 @@ from engine.config import (
     form_base,
     preset_of,
     presets,
-    read_flat,
     settings,
     to_flat,
     with_value,
+    written_settings,
 )
 from engine.problem import BadInput, Problem
 from tui.language import _
@@ -37,6 +38,12 @@ class NextRun:
     def _first_config(self) -> RunConfig:
         """The form as it stood last time; where that no longer reads, the first-start form."""
         if self.remembered.form:
+            # What finetui wrote itself needs no table of other tools' keys, which costs the first
+            # frame a little; what another version wrote does.
+            with contextlib.suppress(BadInput):
+                return written_settings(self.remembered.form)
+            from engine.config import read_flat
+
             try:
                 return read_flat(self.remembered.form, "the remembered form").config
             except BadInput as error:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.config import RunConfig, check, settings
-from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
 from tui.known_runs import KnownRuns
-from tui.live import LiveRun
 from tui.remembered import Remembered, remember
 
 if TYPE_CHECKING:
+    from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
     from engine.telemetry import Reading
     from engine.worker import Engine, Job
     from engine.worker.questions import (
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         KnownModel,
         ModelCard,
     )
+    from tui.live import LiveRun
     from tui.works import Works
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Studio(KnownRuns):
     def submit(self, job: Job, kind: str) -> LiveRun:
         """Hand a job to the engine; its events come by `inbox`."""
         run = self.engine.submit(job)
-        live = self.jobs.get(run) or LiveRun(run, kind=kind)
+        live = self.jobs.get(run) or _live_run(run)
         live.kind = kind
         # A run that is gone on with keeps its name: what was asked of it before is over.
         self.stopping.discard(run)
@@ -100,6 +100,11 @@ class Studio(KnownRuns):
 
     def drain(self) -> list[Event]:
         """Fold what the engine said since the last call; returns it, oldest first."""
+        if not self.inbox:
+            return []
+        # Here, as the first frame has heard nothing yet.
+        from engine.events import AnswerEnded, AnswerPiece
+
         events: list[Event] = []
         while self.inbox:
             event = self.inbox.popleft()
@@ -109,7 +114,7 @@ class Studio(KnownRuns):
                 continue
             live = self.jobs.get(event.run)
             if live is None:
-                live = self.jobs[event.run] = LiveRun(event.run)
+                live = self.jobs[event.run] = _live_run(event.run)
             live.fold(event)
         return events
 
@@ -282,6 +287,12 @@ class Studio(KnownRuns):
         fault = remember(self.remembered)
         if fault:
             self.notes.append(fault)
+
+
+def _live_run(run: str) -> LiveRun:
+    from tui.live import LiveRun
+
+    return LiveRun(run)
 
 
 def _told_cut_off(root: Path) -> list[str]:

@@ -30,7 +30,13 @@ from engine.config.presets import (
 from engine.config.run_config import RunConfig, split_names
 from engine.config.stages import stage_dataset, stage_values
 from engine.config.steps import Steps, steps_of
-from engine.config.values import format_number, format_value, parse_value, with_value
+from engine.config.values import (
+    format_number,
+    format_value,
+    parse_value,
+    with_value,
+    written_settings,
+)
 from engine.config.writing import to_flat, write_yaml
 
 if TYPE_CHECKING:
@@ -93,6 +99,7 @@ __all__ = [
     "usual_of",
     "with_value",
     "write_yaml",
+    "written_settings",
 ]
 
 

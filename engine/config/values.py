@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -208,6 +209,23 @@ def with_value(config: RunConfig, name: str, value: Any) -> RunConfig:
     except WrongValue as wrong:
         raise BadInput(wrong_value(name, value, str(wrong))) from None
     return replace(config, **{name: checked})
+
+
+def written_settings(values: Mapping[str, Any]) -> RunConfig:
+    """The run that `to_flat` wrote: each key a setting of today. Raises BadInput for another key.
+
+    `read_flat` takes files of other tools and versions too, and costs the first frame more.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        info = _known(name)
+        try:
+            checked[name] = coerce(info, value)
+        except WrongValue as wrong:
+            raise BadInput(wrong_value(name, value, str(wrong))) from None
+    made: Any = RunConfig
+    config: RunConfig = made(**checked)
+    return config
 
 
 def _known(name: str) -> SettingInfo:
