@@ -2,16 +2,146 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.config.declare import group
+from engine.config.declare import group, setting
+from engine.problem import Problem
+
+if TYPE_CHECKING:
+    from engine.config.run_config import RunConfig
+
+# The stages that train on rows with pictures.
+PICTURE_STAGES = ("sft", "dpo")
+
+
+def _pictures(config: Any) -> bool:
+    return config.stage in PICTURE_STAGES
 
 
 @group
 class MediaGroup:
-    """Pictures, video, sound."""
+    """Pictures: their size, and the parts of a vision-language model that stay as they are."""
+
+    image_max_pixels: int = setting(
+        768 * 768,
+        label="Largest picture",
+        section="Pictures",
+        unit="pixels",
+        help="Width times height of a picture at the most; larger ones are shrunk in shape before "
+        "the model's own processor takes them.",
+        higher="shows small print and details; more tokens a picture, memory and time",
+        lower="fewer tokens a picture in families that read pictures at their own size",
+        usual="262144 … 1048576",
+        goes_with=("image_min_pixels", "cutoff_len"),
+        applies=_pictures,
+        ge=1,
+    )
+    image_min_pixels: int = setting(
+        32 * 32,
+        label="Smallest picture",
+        section="Pictures",
+        unit="pixels",
+        help="Width times height of a picture at the least; smaller ones are grown in shape.",
+        usual="1024",
+        goes_with=("image_max_pixels",),
+        applies=_pictures,
+        ge=1,
+    )
+    image_do_pan_and_scan: bool = setting(
+        False,
+        label="Pan and scan",
+        section="Pictures",
+        help="Gives Gemma 3 crops of a long or tall picture beside the whole of it; other families "
+        "take no notice.",
+        higher="reads more of long pictures, with the tokens of each crop",
+        usual="off",
+        goes_with=("cutoff_len",),
+        applies=_pictures,
+    )
+    crop_to_patches: bool = setting(
+        False,
+        label="Tiles",
+        section="Pictures",
+        help="Cuts a picture into tiles where the family can (InternVL, Aya Vision, GOT-OCR); "
+        "other families take no notice.",
+        higher="reads more of large pictures, with the tokens of each tile",
+        usual="off",
+        goes_with=("cutoff_len",),
+        applies=_pictures,
+    )
+    media_dir: str | None = setting(
+        None,
+        label="Folder of pictures",
+        section="Pictures",
+        help="Where the rows' paths of pictures start; left empty it is the dataset folder.",
+        usual="empty",
+        goes_with=("dataset_dir",),
+        applies=_pictures,
+    )
+    freeze_vision_tower: bool = setting(
+        True,
+        label="Freeze the vision tower",
+        section="Pictures",
+        help="Leaves the part of a vision-language model that looks at pictures as it is.",
+        higher="on: less memory, and the model sees as it did",
+        lower="off: it can learn to see pictures of another kind",
+        usual="on, unless the pictures are unlike photographs",
+        goes_with=("freeze_multi_modal_projector", "learning_rate"),
+        applies=_pictures,
+    )
+    freeze_multi_modal_projector: bool = setting(
+        True,
+        label="Freeze the projector",
+        section="Pictures",
+        help="Leaves the layers between the vision tower and the language model as they are.",
+        higher="on: less memory",
+        lower="off: what is seen can be told to the language model in another way",
+        usual="on; off with a new vision tower",
+        goes_with=("freeze_vision_tower", "freeze_language_model"),
+        applies=_pictures,
+    )
+    freeze_language_model: bool = setting(
+        False,
+        label="Freeze the language model",
+        section="Pictures",
+        help="Leaves the part of a vision-language model that writes as it is.",
+        higher="on: only the projector or the vision tower is trained",
+        lower="off: it can learn new answers",
+        usual="off; on for the first stage of a new projector",
+        goes_with=("freeze_vision_tower", "freeze_multi_modal_projector"),
+        applies=_pictures,
+    )
 
 
-RULES: tuple[tuple[str, Any], ...] = ()
+def pixels_in_order(config: RunConfig) -> Problem | None:
+    """Rule 2: the largest picture is no smaller than the smallest."""
+    if config.image_max_pixels < config.image_min_pixels:
+        return Problem(
+            f"image_max_pixels {config.image_max_pixels:,} is below image_min_pixels "
+            f"{config.image_min_pixels:,}.",
+            hint=f"Raise it to at least {config.image_min_pixels:,}, or lower image_min_pixels.",
+            setting="image_max_pixels",
+        )
+    return None
+
+
+def some_part_is_trained(config: RunConfig) -> Problem | None:
+    """Tower, projector and language model frozen together leave nothing to train."""
+    frozen = (
+        config.freeze_vision_tower,
+        config.freeze_multi_modal_projector,
+        config.freeze_language_model,
+    )
+    if config.do_train and all(frozen):
+        return Problem(
+            "With vision tower, projector and language model frozen nothing would be trained.",
+            hint="Switch one of freeze_language_model, freeze_multi_modal_projector and "
+            "freeze_vision_tower off.",
+            setting="freeze_language_model",
+        )
+    return None
+
+
+RULES = (("2", pixels_in_order), ("o70", some_part_is_trained))
 
 REMARKS: tuple[Any, ...] = ()
