@@ -27,6 +27,8 @@ _LOADED_BY = (
     "trust_remote_code",
     "finetuning_type",
     "template",
+    "enable_thinking",
+    "preserve_thinking",
     "infer_dtype",
     "infer_backend",
     "flash_attn",
