@@ -67,7 +67,7 @@ def check_inputs(config: RunConfig, data: str | None = None) -> None:
     name = config.model_name_or_path or ""
     if Path(name).expanduser().exists() or name.startswith((".", "/", "~")):
         resolve(name, config)
-    for adapter in split_names(config.adapter_name_or_path):
+    for adapter in config.adapters:
         check_adapter(Path(adapter).expanduser())
     for dataset in split_names(data):
         info = find_dataset(dataset, config.dataset_dir)

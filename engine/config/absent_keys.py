@@ -115,6 +115,16 @@ NOT_HERE: tuple[Absent, ...] = (
         "PyTorch's fused kernels are used by themselves.",
         {"use_v1_kernels": False},
     ),
+    Absent(
+        "unsloth, whose newest release asks for older transformers, TRL and datasets than finetui",
+        "Its main parts are here: enable_liger_kernel, flash_attn: auto and use_unsloth_gc.",
+        {"use_unsloth": False},
+    ),
+    Absent(
+        "models that are left on the disk in part",
+        "A model is loaded whole; quantization_bit makes it smaller.",
+        {"offload_folder": "offload"},
+    ),
     Absent("the Modelers hub", "Download the model and give its folder.", {"om_hub_token": None}),
     Absent(
         "the old weights format, which runs code on loading",

@@ -19,11 +19,6 @@ NOT_YET: tuple[Absent, ...] = (
         },
     ),
     Absent(
-        "the ModelScope hub",
-        "Meanwhile download the model and give its folder.",
-        {"ms_hub_token": None},
-    ),
-    Absent(
         "vLLM and other chat engines",
         "Meanwhile chat and prediction run on transformers (infer_backend: huggingface).",
         {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
@@ -10,6 +12,10 @@ from engine.problem import Problem
 
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
+
+
+def _has_adapter(config: Any) -> bool:
+    return bool(config.adapter_name_or_path)
 
 
 @group
@@ -75,13 +81,14 @@ class ModelGroup:
         help="Computes on the CPU although there is a GPU.",
         goes_with=("device",),
     )
-    flash_attn: Literal["auto", "sdpa", "disabled"] = setting(
+    flash_attn: Literal["auto", "disabled", "sdpa", "fa2", "fa3"] = setting(
         "auto",
         label="Attention",
         section="Precision and memory",
-        help="The attention kernel: auto takes PyTorch's fused one (sdpa), disabled the plain "
-        "one (eager). The result is the same.",
+        help="The attention kernel: PyTorch's fused one (sdpa), FlashAttention 2 or 3 (fa2, fa3) "
+        "or the plain one (disabled); auto takes the fastest that this machine can run.",
         usual="auto",
+        goes_with=("bf16", "enable_liger_kernel"),
     )
     memory_reserve_gb: float = setting(
         0.5,
@@ -111,6 +118,16 @@ class ModelGroup:
         usual="main",
         goes_with=("model_name_or_path",),
     )
+    hub: Literal["huggingface", "modelscope"] = setting(
+        "huggingface",
+        label="Hub",
+        section="Model",
+        own=True,
+        help="Where a model that is not on this machine is fetched from; an id may differ between "
+        "the two.",
+        usual="huggingface; modelscope where that is nearer",
+        goes_with=("model_name_or_path", "cache_dir"),
+    )
     cache_dir: str | None = setting(
         None,
         label="Download folder",
@@ -134,6 +151,15 @@ class ModelGroup:
         usual="auto: as the files have it, where the device multiplies it",
         goes_with=("export_dir",),
     )
+    adapter_folder: str | None = setting(
+        None,
+        label="Subfolder of adapters",
+        section="Adapters, advanced",
+        help="A folder inside each of the given adapters' folders, where the adapter itself lies.",
+        usual="empty",
+        goes_with=("adapter_name_or_path",),
+        applies=_has_adapter,
+    )
     hf_hub_token: str | None = setting(
         None,
         label="Hub token",
@@ -141,6 +167,14 @@ class ModelGroup:
         level="hidden",
         secret=True,
         help="Login to the Hugging Face hub; read and used, never written to a run's folder.",
+    )
+    ms_hub_token: str | None = setting(
+        None,
+        label="ModelScope token",
+        section="Model",
+        level="hidden",
+        secret=True,
+        help="Login to ModelScope; read and used, never written to a run's folder.",
     )
 
 
@@ -197,9 +231,26 @@ def device_is_one(config: RunConfig) -> Problem | None:
     return None
 
 
+def hub_can_be_asked(config: RunConfig) -> Problem | None:
+    """Rule o50: the ModelScope client is an extra; what is on disk needs none, so only a name that
+    can't be a folder is asked about."""
+    name = (config.model_name_or_path or "").strip()
+    if config.hub != "modelscope" or name in ("", "demo") or name.startswith((".", "/", "~")):
+        return None
+    if find_spec("modelscope_hub") is not None or Path(name).exists():
+        return None
+    return Problem(
+        "The ModelScope hub needs a package that is not installed.",
+        where="hub",
+        hint="pip install 'finetui[modelscope]'",
+        setting="hub",
+    )
+
+
 RULES: tuple[tuple[str, Any], ...] = (
     ("1", model_is_named),
     ("o4", one_precision),
     ("27", pure_bf16_fits),
     ("o5", device_is_one),
+    ("o50", hub_can_be_asked),
 )

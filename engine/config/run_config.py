@@ -102,8 +102,10 @@ class RunConfig(
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """The folders in `adapter_name_or_path`."""
-        return split_names(self.adapter_name_or_path)
+        """The folders in `adapter_name_or_path`, each with `adapter_folder` behind it."""
+        names = split_names(self.adapter_name_or_path)
+        inner = (self.adapter_folder or "").strip("/ ")
+        return tuple(f"{name.rstrip('/')}/{inner}" for name in names) if inner else names
 
     @property
     def reward_functions(self) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ TRANSLATIONS: dict[str, Translation] = {
     "generation_num_beams": _renamed("num_beams"),
     "eval_num_beams": _renamed("num_beams"),
     "no_cuda": _renamed("use_cpu"),
+    "use_liger_kernel": _renamed("enable_liger_kernel"),
     "group_by_length": Translation(
         "Today's name is train_sampling_strategy: group_by_length.", _group_by_length
     ),

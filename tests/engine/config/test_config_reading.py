@@ -89,19 +89,19 @@ def test_a_published_file_is_read_as_it_is() -> None:
 
 def test_all_problems_are_told_at_once_each_with_its_line() -> None:
     found = problems(
-        "lora_rnak: 3\nlora_rank: 0\nlora_dropout: 1.5\nbf16: maybe\nflash_attn: fa2\n"
-        "quantization_bit: 4\nuse_kt: true\nddp_timeout: soon\nlora_rank: 4\n"
+        "lora_rnak: 3\nlora_rank: 0\nlora_dropout: 1.5\nbf16: maybe\nfp8_backend: msamp\n"
+        "deepspeed: z3.json\nuse_kt: true\nddp_timeout: soon\nlora_rank: 4\n"
     )
     assert [problem.where for problem in found] == [
         f"run.yaml:{line}" for line in (9, 1, 3, 4, 5, 6, 7, 8)
     ]
-    twice, unknown, dropout, bf16, attention, bits, kt, timeout = found
+    twice, unknown, dropout, bf16, backend, spread, kt, timeout = found
     assert "lines 2 and 9" in twice.what
     assert "lora_rank" in unknown.hint
     assert dropout.what == "lora_dropout is 1.5: it must be below 1."
     assert bf16.what == 'bf16 is "maybe": expected true or false.'
-    assert "isn't here yet" in attention.what
-    assert "isn't here yet" in bits.what
+    assert "no longer kept up" in backend.what
+    assert "isn't here yet" in spread.what
     assert "KTransformers" in kt.what
     assert "whole number" in timeout.what
 

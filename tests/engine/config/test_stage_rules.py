@@ -86,6 +86,11 @@ REFUSED = [
         for loss in ("hinge", "ipo", "kto_pair", "orpo", "simpo")
     ),
     *(
+        Refused("14", {**stage, "pissa_init": True}, "pissa_init takes the adapter's start out")
+        for stage in (PPO, DPO, {"stage": "kto"})
+    ),
+    Refused("21", {**PPO, "shift_attn": True}, "shift_attn changes attention in training only"),
+    *(
         Refused("18", {"stage": stage, name: True}, f"{name} chooses which tokens")
         for name in ("train_on_prompt", "mask_history")
         for stage in ("pt", "rm", "dpo", "kto")
@@ -114,11 +119,8 @@ NOT_YET = [
     NotYet(
         "9", {**PPO, "reward_model_quantization_bit": 3}, "reward_model_quantization_bit isn't here"
     ),
-    NotYet("14", {**PPO, "pissa_init": True}, "pissa_init isn't here yet"),
-    NotYet("14", {**DPO, "pissa_init": True}, "pissa_init isn't here yet"),
     NotYet("18", {**DPO, "neat_packing": True}, "neat_packing isn't here yet"),
-    NotYet("21", {**PPO, "shift_attn": True}, "shift_attn isn't here yet"),
-    NotYet("21", {**PPO, "use_unsloth": True}, "use_unsloth isn't here yet"),
+    NotYet("21", {**PPO, "use_unsloth": True}, "use_unsloth isn't here"),
     NotYet("21", {**PPO, "use_kt": True}, "use_kt isn't here"),
     NotYet("21", {**PPO, "report_to": "mlflow"}, 'report_to is "mlflow": trackers aren\'t here'),
     NotYet("24", {"deepspeed": "z3.json", "predict_with_generate": True}, "deepspeed isn't here"),
