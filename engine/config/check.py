@@ -59,14 +59,15 @@ RULES: tuple[tuple[str, Rule], ...] = (
 )
 EXPORT_RULES: tuple[tuple[str, Rule], ...] = (
     ("1", model.model_is_named),
-    ("16", method.adapter_needs_lora),
+    ("16", method.adapter_needs_its_method),
     *export.RULES,
 )
 CHAT_RULES: tuple[tuple[str, Rule], ...] = (
     ("1", model.model_is_named),
-    ("16", method.adapter_needs_lora),
+    ("16", method.adapter_needs_its_method),
     ("o5", model.device_is_one),
     *quantisation.CHAT_RULES,
+    *computing.CHAT_RULES,
     *generation.RULES,
 )
 REMARKS: tuple[Rule, ...] = (

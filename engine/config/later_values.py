@@ -16,11 +16,7 @@ _AS_STORED = (
 
 # setting → value → the end of the sentence "it is …: ".
 LATER_VALUES: dict[str, dict[str, str]] = {
-    "finetuning_type": {"oft": "oft isn't here yet: lora is the nearest"},
-    "flash_attn": {
-        "fa2": "FlashAttention-2 isn't here yet: auto takes PyTorch's own fused attention",
-        "fa3": "FlashAttention-3 isn't here yet: auto takes PyTorch's own fused attention",
-    },
+    "fp8_backend": {"msamp": "MS-AMP is no longer kept up; torchao and te compute in FP8 too"},
     "mix_strategy": {
         name: _MIX for name in ("interleave_under", "interleave_over", "interleave_once")
     },

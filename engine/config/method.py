@@ -1,4 +1,4 @@
-"""What is trained and how much of it: stage, method, LoRA, freeze."""
+"""What is trained and how much of it: stage, method, LoRA, freeze, adapters to go on from."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # The stages that learn from a reward for answers they write themselves.
 WRITING_STAGES = ("ppo", "grpo", "rloo")
+# The methods whose result is an adapter beside frozen weights.
+ADAPTER_METHODS = ("lora", "oft")
 
 
 def writes_answers(config: Any) -> bool:
@@ -30,8 +32,17 @@ def _drops(config: Any) -> bool:
     return _lora(config) and (not off or config.lora_dropout > 0)
 
 
+def _adapter(config: Any) -> bool:
+    return config.finetuning_type in ADAPTER_METHODS
+
+
 def _freeze(config: Any) -> bool:
     return bool(config.finetuning_type == "freeze")
+
+
+def _blocks(config: Any) -> bool:
+    # LLaMA Pro adds so many blocks, under LoRA too.
+    return _freeze(config) or bool(config.use_llama_pro)
 
 
 @group
@@ -48,15 +59,15 @@ class MethodGroup:
         usual="sft first; then dpo on pairs, or rm and ppo",
         goes_with=("dataset", "finetuning_type"),
     )
-    finetuning_type: Literal["lora", "freeze", "full"] = setting(
+    finetuning_type: Literal["lora", "oft", "freeze", "full"] = setting(
         "lora",
         label="Method",
         section="Basics",
         level="basic",
-        help="Which weights are trained: a small adapter (lora), some blocks (freeze) or all "
-        "of them (full).",
+        help="Which weights are trained: a small adapter that adds (lora) or turns (oft), some "
+        "blocks (freeze) or all of them (full).",
         usual="lora, unless there is memory for about 16 bytes a parameter and much data",
-        goes_with=("learning_rate", "lora_rank", "freeze_trainable_layers"),
+        goes_with=("learning_rate", "lora_rank", "oft_block_size", "freeze_trainable_layers"),
     )
     lora_rank: int = setting(
         8,
@@ -116,12 +127,13 @@ class MethodGroup:
         label="Trainable layers",
         section="Freeze",
         level="basic",
-        help="How many blocks are trained: the last n, or the first n when negative.",
+        help="How many blocks are trained: the last n, or the first n when negative; with LLaMA "
+        "Pro, how many new ones are added.",
         higher="learns more, with more memory for gradients and optimiser",
         lower="lighter; forgets less",
         usual="2 … a quarter of the blocks",
         goes_with=("freeze_trainable_modules",),
-        applies=_freeze,
+        applies=_blocks,
     )
     freeze_trainable_modules: str = setting(
         "all",
@@ -154,7 +166,7 @@ class MethodGroup:
         "the last.",
         usual="empty, or a checkpoint of an earlier run",
         goes_with=("create_new_adapter",),
-        applies=_lora,
+        applies=_adapter,
     )
     create_new_adapter: bool = setting(
         False,
@@ -165,7 +177,7 @@ class MethodGroup:
         "training the last one on.",
         usual="off",
         goes_with=("adapter_name_or_path",),
-        applies=_lora,
+        applies=_adapter,
     )
     additional_target: str | None = setting(
         None,
@@ -176,17 +188,18 @@ class MethodGroup:
         "such as embed_tokens,lm_head.",
         higher="each costs its full size in the adapter's file, and optimiser memory",
         usual="empty; the embeddings after adding tokens",
-        goes_with=("lora_target",),
-        applies=_lora,
+        goes_with=("lora_target", "oft_target"),
+        applies=_adapter,
     )
 
 
-def adapter_needs_lora(config: RunConfig) -> Problem | None:
-    """Rule 16: adapters are loaded by the method lora only."""
-    if config.adapter_name_or_path and config.finetuning_type != "lora":
+def adapter_needs_its_method(config: RunConfig) -> Problem | None:
+    """Rule 16: adapters are loaded by the methods lora and oft (which the usual tool can't)."""
+    if config.adapter_name_or_path and config.finetuning_type not in ADAPTER_METHODS:
         return Problem(
             f"An adapter is given, but the method is {config.finetuning_type}.",
-            hint="Set finetuning_type: lora, or merge the adapter first with finetui export.",
+            hint="Set finetuning_type: lora (or oft for an OFT adapter), or merge the adapter "
+            "first with finetui export.",
             setting="adapter_name_or_path",
         )
     return None
@@ -209,6 +222,7 @@ def freeze_trains_something(config: RunConfig) -> Problem | None:
         config.finetuning_type == "freeze"
         and config.freeze_trainable_layers == 0
         and not config.freeze_extra_modules
+        and not config.use_llama_pro
     ):
         return Problem(
             "With 0 trainable layers and no extra modules nothing would be trained.",
@@ -219,7 +233,7 @@ def freeze_trains_something(config: RunConfig) -> Problem | None:
 
 
 RULES = (
-    ("16", adapter_needs_lora),
+    ("16", adapter_needs_its_method),
     ("o1", new_adapter_needs_one),
     ("o2", freeze_trains_something),
 )
@@ -227,7 +241,8 @@ RULES = (
 
 def alpha_follows_rank(config: RunConfig) -> Problem | None:
     """A rank that was raised while alpha stayed weakens the adapter."""
-    if config.finetuning_type == "lora" and config.alpha < config.lora_rank:
+    plain = config.finetuning_type == "lora" and not config.use_rslora
+    if plain and config.alpha < config.lora_rank:
         return Problem(
             f"lora_alpha is {config.alpha} with rank {config.lora_rank}: the adapter is scaled "
             f"down to {config.alpha / config.lora_rank:.2g}.",

@@ -18,7 +18,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     "rloo": {**_FREELY, "max_new_tokens": 128, "num_generations": 4},
     "distill": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 128},
 }
-# Learning rates: (lora, the weights themselves).
+# Learning rates: (an adapter's, the weights' themselves).
 _RATES: dict[str, tuple[float, float]] = {
     "pt": (1e-4, 5e-5),
     "rm": (1e-4, 1e-5),
@@ -48,7 +48,7 @@ def stage_values(stage: str, method: str = "lora") -> dict[str, Any]:
     values = dict(_VALUES[stage])
     if stage in _RATES:
         adapter, weights = _RATES[stage]
-        values["learning_rate"] = adapter if method == "lora" else weights
+        values["learning_rate"] = adapter if method in ("lora", "oft") else weights
     return values
 
 
