@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,15 @@ from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.cutoff import kept
 from engine.datasets.example import Example, Message, RowProblem
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.chat_parts import PictureFormat, config_of, picture_words
+from engine.datasets.media.counts import counted
+from engine.datasets.picture_rows import (
+    READS_TEXT,
+    Laid,
+    PictureReader,
+    check_placeholders,
+    too_long,
+)
 from engine.datasets.tokenizer import FastTokenizer
 from engine.problem import BadInput, Problem
 
@@ -29,12 +38,13 @@ IGNORED = -100  # the label that torch's cross entropy leaves out
 class Encoded:
     """A row as tokens. `trained[i]` tells whether token i counts in the loss; `labels` hold the
     id there and -100 elsewhere. `cut` is how many tokens the cutoff took, `text` the whole text
-    before that."""
+    before that. `pictures` names the row's pictures, in the order of their tokens."""
 
     ids: list[int]
     trained: list[bool]
     cut: int
     text: str
+    pictures: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[int]:
@@ -53,23 +63,27 @@ class TokenPiece:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A row rendered: its text, the answers in it, and what the cutoff needs to know of turns."""
+    """A row rendered: its text, the answers in it, and what the cutoff needs to know of turns.
+    `marked` is the row as tokens where it has pictures."""
 
     text: str
     spans: list[Span]
     turns: list[dict[str, Any]]
     tools: list[Mapping[str, Any]] | None
+    laid: Laid | None = None
+    marked: _Marked | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A row up to its last answer, which stands at ids[start:stop]. `header` is how many tokens
-    before it open its turn."""
+    before it open its turn. `inside` tells which tokens are of pictures, where there are any."""
 
     ids: list[int]
     start: int
     stop: int
     header: int
+    inside: list[bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,16 @@ class Encoder:
 
     def __init__(self, model_folder: Path, config: RunConfig) -> None:
         self.tokenizer = FastTokenizer(model_folder, bool(config.trust_remote_code))
-        self.chat = ChatFormat(self.tokenizer, config.template)
+        words = picture_words(config_of(model_folder), self.tokenizer)
+        self.chat = (
+            ChatFormat(self.tokenizer, config.template)
+            if words is None
+            else PictureFormat(words, self.tokenizer, config.template)
+        )
+        # How pictures become tokens; None for a model that reads none.
+        self.pictures: PictureReader | None = (
+            None if words is None else counted(model_folder, words, self.tokenizer, config)
+        )
         self.notes: tuple[str, ...] = tuple(self.chat.notes)
         self.cutoff = config.cutoff_len
         self._default_system: str | None = config.default_system
@@ -112,7 +135,8 @@ class Encoder:
 
     def encode(self, example: Example) -> Encoded:
         """One row as tokens. Raises BadInput where the model's template can't express it."""
-        return self._encoded(self._marked([self._plan_or_raise(example)], [example])[0])
+        row = self._encoded(self._marked([self._plan_or_raise(example)], [example])[0])
+        return replace(row, pictures=example.media)
 
     def encode_batch(
         self, examples: Sequence[Example], dataset: str = ""
@@ -131,7 +155,10 @@ class Encoder:
         ]
         marked = iter(self._marked([plan for plan, _ in good], [example for _, example in good]))
         return [
-            plan if isinstance(plan, RowProblem) else self._encoded(next(marked)) for plan in plans
+            plan
+            if isinstance(plan, RowProblem)
+            else replace(self._encoded(next(marked)), pictures=example.media)
+            for plan, example in zip(plans, examples, strict=True)
         ]
 
     def pieces(self, example: Example) -> list[TokenPiece]:
@@ -208,14 +235,17 @@ class Encoder:
         plan = self._plan(example)
         if not plan.spans:
             raise RowFault("there is no answer")
-        encoding = self.tokenizer.backend.encode(plan.text, add_special_tokens=False)
-        starts = _starts(encoding)
+        if plan.laid is None:
+            encoding = self.tokenizer.backend.encode(plan.text, add_special_tokens=False)
+            ids, starts, inside = list(encoding.ids), _starts(encoding), None
+        else:
+            ids, starts, inside = plan.laid.ids, plan.laid.starts, plan.laid.inside
         span = plan.spans[-1]
         start = bisect.bisect_left(starts, span.start)
         stop = bisect.bisect_left(starts, span.end)
         opens = header_start(self.chat, plan.turns, plan.tools, span)
         header = start - bisect.bisect_left(starts, opens)
-        return Answered(list(encoding.ids[:stop]), start, stop, header)
+        return Answered(ids[:stop], start, stop, header, inside)
 
     def whole_text(self, example: Example) -> str:
         """The row as the template writes it. Raises RowFault."""
@@ -250,8 +280,34 @@ class Encoder:
             return _Plan(example.text, [], [], None)
         messages = self._conversation(example)
         turns, tools = self.chat.turns(messages, self._system(example.system), example.tools)
+        if self.pictures is None and not example.media:
+            text, spans = rendered_answers(self.chat, turns, tools)
+            return _Plan(text, spans, turns, tools)
+        if self.pictures is None:
+            raise RowFault(READS_TEXT)
+        check_placeholders(example)
         text, spans = rendered_answers(self.chat, turns, tools)
-        return _Plan(text, spans, turns, tools)
+        plan = _Plan(text, spans, turns, tools)
+        if not example.media:
+            return plan
+        laid = self.pictures.lay_out(text, example.media)
+        marked = self._mark(laid.ids, laid.starts, plan)
+        return replace(plan, laid=laid, marked=_with_pictures(marked, laid, self.cutoff))
+
+    def prompt_ids(self, text: str, pictures: Sequence[str] = ()) -> list[int]:
+        """`text`, rendered by this encoder, as tokens, with those of its pictures. Raises RowFault
+        for pictures that can't be read."""
+        if not pictures:
+            return self.tokenizer.encode(text)
+        if self.pictures is None:
+            raise RowFault(READS_TEXT)
+        return self.pictures.lay_out(text, pictures).ids
+
+    def read_pictures_by(self, reader: PictureReader) -> None:
+        """From now on pictures become tokens as `reader`, the model's own processor, has them."""
+        self.pictures = reader
+        if isinstance(self.chat, PictureFormat):
+            self.chat.write_as(replace(self.chat.words, token=reader.placeholder))
 
     def _conversation(self, example: Example) -> tuple[Message, ...]:
         """The turns with their answer: of a pair of answers, the better one."""
@@ -261,18 +317,24 @@ class Encoder:
         return system or self._default_system or ""
 
     def _marked(self, plans: Sequence[_Plan], examples: Sequence[Example]) -> list[_Marked]:
-        encodings = self.tokenizer.backend.encode_batch(
-            [plan.text for plan in plans], add_special_tokens=False
+        encodings = iter(
+            self.tokenizer.backend.encode_batch(
+                [plan.text for plan in plans if plan.marked is None], add_special_tokens=False
+            )
         )
-        return [
-            self._mark_text(encoding, plan)
-            if example.kind == "text"
-            else self._mark(encoding, plan)
-            for encoding, plan, example in zip(encodings, plans, examples, strict=True)
-        ]
+        rows: list[_Marked] = []
+        for plan, example in zip(plans, examples, strict=True):
+            if plan.marked is not None:
+                rows.append(plan.marked)
+                continue
+            encoding = next(encodings)
+            if example.kind == "text":
+                rows.append(self._mark_text(encoding, plan))
+            else:
+                rows.append(self._mark(list(encoding.ids), _starts(encoding), plan))
+        return rows
 
-    def _mark(self, encoding: Encoding, plan: _Plan) -> _Marked:
-        ids, starts = list(encoding.ids), _starts(encoding)
+    def _mark(self, ids: list[int], starts: list[int], plan: _Plan) -> _Marked:
         ranges = [
             (bisect.bisect_left(starts, span.start), bisect.bisect_left(starts, span.end))
             for span in plan.spans
@@ -326,6 +388,16 @@ class Encoder:
             if special and token != self.tokenizer.bos_id and token not in found:
                 found.append(token)
         return tuple(found)
+
+
+def _with_pictures(row: _Marked, laid: Laid, cutoff: int | None) -> _Marked:
+    """The tokens of pictures train nothing. Raises RowFault where the cutoff would cut them."""
+    if row.stays is not None and cutoff is not None:
+        lost = (inside and not stays for inside, stays in zip(laid.inside, row.stays, strict=True))
+        if any(lost):
+            raise too_long(sum(laid.inside), len(laid.ids), cutoff)
+    trained = [mark and not inside for mark, inside in zip(row.trained, laid.inside, strict=True)]
+    return replace(row, trained=trained)
 
 
 def packs(config: RunConfig) -> bool:

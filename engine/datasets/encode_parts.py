@@ -14,6 +14,7 @@ from engine.datasets.cutoff import share
 from engine.datasets.encode import Answered, Encoder
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.picture_rows import too_long
 from engine.datasets.stage_rows import EncodedParts, RowForm
 
 
@@ -62,12 +63,25 @@ def _pair(encoder: Encoder, example: Example) -> EncodedParts:
         raise RowFault("its better and its worse answer are the same")
     whole = len(prompt) * 2 + len(chosen) + len(rejected)
     longest = max(len(chosen), len(rejected))
+    asked = prompt
     prompt, room = _cut(encoder, prompt, longest, better.header)
+    if better.inside is not None and len(prompt) < len(asked):
+        _check_pictures(encoder, better.inside[:common], longest, len(prompt), better.header)
     chosen, rejected = chosen[:room], rejected[:room]
     if not chosen or not rejected or chosen == rejected:
         raise RowFault("nothing that tells its answers apart is left after the cutoff")
     cut = whole - len(prompt) * 2 - len(chosen) - len(rejected)
-    return EncodedParts((prompt, chosen, rejected), cut=cut)
+    return EncodedParts((prompt, chosen, rejected), cut=cut, pictures=example.media)
+
+
+def _check_pictures(
+    encoder: Encoder, inside: list[bool], answer: int, kept: int, header: int
+) -> None:
+    """Raise RowFault where cutting a prompt to `kept` tokens, its last ones `header`, would take
+    some of a picture's."""
+    tail = min(header, kept)
+    if encoder.cutoff is not None and any(inside[kept - tail : len(inside) - tail]):
+        raise too_long(sum(inside), len(inside) + answer, encoder.cutoff)
 
 
 def _feedback(encoder: Encoder, example: Example) -> EncodedParts:

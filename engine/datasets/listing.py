@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.config.media import PICTURE_STAGES
 from engine.datasets.counts import RowCounts
 from engine.datasets.registry import DatasetInfo, Formatting, Shape, read_registry
 from engine.problem import BadInput, Problem
@@ -65,8 +66,10 @@ def fits(entry: DatasetEntry | DatasetInfo, stage: str) -> str | None:
     info = entry.info if isinstance(entry, DatasetEntry) else entry
     if info is None:
         return "its registry entry can't be used"
-    if info.has_media:
-        return "it holds pictures, video or sound, which are not here yet"
+    if info.columns.videos or info.columns.audios:
+        return "it holds video or sound, which are not here yet"
+    if info.columns.images and stage not in PICTURE_STAGES:
+        return "its rows hold pictures, for the stages sft and dpo"
     reasons = {"preference": _PAIRS, "feedback": _LABELS, "text": _TEXTS}
     if info.shape in _WANTED.get(stage, _TALK):
         return None

@@ -126,6 +126,7 @@ def prepare(
         kept, out = split(len(examples), config.val_size, config.seed)
         evaluated = [examples[i] for i in out]
         examples = [examples[i] for i in kept]
+    _check_reads(encoder, [*examples, *evaluated])
     total = len(examples) + len(evaluated)
     if form is None:
         form = form_of(config.stage, config.distill_on == "samples")
@@ -150,6 +151,21 @@ def prepare(
         train, held = pack(train, encoder.cutoff), pack(held, encoder.cutoff)
         notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
     return Prepared(train, held, counts, eval_counts, tuple(dropped), tuple(notes))
+
+
+def _check_reads(encoder: Encoder, examples: Sequence[tuple[str, Example]]) -> None:
+    """Raise BadInput where rows have pictures and the model reads none (rule 49)."""
+    name = next((name for name, example in examples if example.media), None)
+    if name is not None and encoder.pictures is None:
+        raise BadInput(
+            Problem(
+                f"{name} holds pictures, and {encoder.tokenizer.folder.name} reads only text.",
+                f"dataset {name}",
+                "Choose a vision-language model (Qwen2-VL, LLaVA, Gemma 3, SmolVLM, …), or a set "
+                "of text.",
+                "model_name_or_path",
+            )
+        )
 
 
 def split(rows: int, val_size: float, seed: int) -> tuple[list[int], list[int]]:

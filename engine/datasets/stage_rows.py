@@ -5,6 +5,7 @@ All hold their tokens in flat arrays (4 bytes a token), and index to what a trai
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,21 +44,39 @@ class StageRows(Protocol):
     def lengths(self) -> list[int]: ...
 
 
+class _Pictures:
+    """The pictures of each row; rows without any cost nothing."""
+
+    def __init__(self) -> None:
+        self._named: dict[int, tuple[str, ...]] = {}
+
+    def add(self, row: int, names: tuple[str, ...]) -> None:
+        if names:
+            self._named[row] = names
+
+    def column(self, row: int) -> dict[str, str]:
+        """`pictures`, the names as a JSON list, where any row of the set has some."""
+        return {"pictures": json.dumps(self._named.get(row, ()))} if self._named else {}
+
+
 class TokenRows:
     """Rows of tokens in flat arrays, 5 bytes a token; indexing gives what a trainer takes.
 
-    `rows[i]` is `{"input_ids": [...], "labels": [...]}`, labels -100 where nothing is learnt.
+    `rows[i]` is `{"input_ids": [...], "labels": [...]}`, labels -100 where nothing is learnt; with
+    `pictures`, a JSON list of names, in a set where rows have some.
     """
 
     def __init__(self) -> None:
         self._ids = array("i")
         self._trained = bytearray()
         self._ends = array("Q")
+        self._pictures = _Pictures()
         self.trained_tokens = 0
         self.cut_rows = 0
         self.cut_tokens = 0
 
     def append(self, row: Encoded) -> None:
+        self._pictures.add(len(self), row.pictures)
         self._ids.extend(row.ids)
         self._trained.extend(row.trained)
         self._ends.append(len(self._ids))
@@ -68,16 +87,17 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
         start, end = self._ends[index - 1] if index else 0, self._ends[index]
         ids = self._ids[start:end].tolist()
         pairs = zip(ids, self._trained[start:end], strict=True)
-        return {"input_ids": ids, "labels": [i if mark else IGNORED for i, mark in pairs]}
+        labels = [i if mark else IGNORED for i, mark in pairs]
+        return {"input_ids": ids, "labels": labels, **self._pictures.column(index)}
 
-    def __iter__(self) -> Iterator[dict[str, list[int]]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))
 
     @property
@@ -95,18 +115,20 @@ class EncodedParts:
     """A row as several runs of tokens: a prompt first, then its answers.
 
     `parts` are named by the form of the rows; `extra` is what else the row carries (a label, the
-    prompt's text). `cut` is how many tokens the cutoff took.
+    prompt's text). `cut` is how many tokens the cutoff took, `pictures` names those of the prompt.
     """
 
     parts: tuple[list[int], ...]
     extra: tuple[Any, ...] = ()
     cut: int = 0
+    pictures: tuple[str, ...] = ()
 
 
 class PartRows:
     """Rows of a prompt and its answers, each a run of tokens, with further plain columns.
 
-    `rows[i]` holds a list under each name of `parts` and a value under each name of `extra`.
+    `rows[i]` holds a list under each name of `parts` and a value under each name of `extra`, and
+    `pictures` as in `TokenRows`.
     """
 
     def __init__(self, parts: Sequence[str], extra: Sequence[str] = ()) -> None:
@@ -115,10 +137,12 @@ class PartRows:
         self._ids = array("i")
         self._ends = array("Q")
         self._extra: list[tuple[Any, ...]] = []
+        self._pictures = _Pictures()
         self.cut_rows = 0
         self.cut_tokens = 0
 
     def append(self, row: EncodedParts) -> None:
+        self._pictures.add(len(self), row.pictures)
         for ids in row.parts:
             self._ids.extend(ids)
             self._ends.append(len(self._ids))
@@ -137,7 +161,8 @@ class PartRows:
         for place, name in enumerate(self.parts, index * len(self.parts)):
             start, end = self._ends[place - 1] if place else 0, self._ends[place]
             row[name] = self._ids[start:end].tolist()
-        return row | dict(zip(self.extra, self._extra[index], strict=True))
+        row |= dict(zip(self.extra, self._extra[index], strict=True))
+        return row | self._pictures.column(index)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))

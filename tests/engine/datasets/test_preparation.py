@@ -239,6 +239,9 @@ def test_published_sets_load_and_check_whole(
     assert len(entries) == 7
     for entry in entries:
         check = check_dataset(open_rows(entry), encoder, limit=40)
+        if entry.name == "mllm_demo":
+            assert check.usable == 0 and "only text" in check.problems[0].reason
+            continue
         assert check.rows == entry.rows and check.usable == check.checked, check.problems
         # Nothing of a row is lost on the way into text.
         index = open_rows(entry)
