@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-_PACKAGE = "it needs a package that finetui doesn't install yet; adamw_torch or adafactor do"
 _MIX = "sets are joined one after the other (concat); use max_samples to balance them"
 _TRACKER = (
     "trackers aren't here yet: set report_to: none, the curves stand on the screen and in "
@@ -16,7 +15,11 @@ _AS_STORED = (
 
 # setting → value → the end of the sentence "it is …: ".
 LATER_VALUES: dict[str, dict[str, str]] = {
-    "fp8_backend": {"msamp": "MS-AMP is no longer kept up; torchao and te compute in FP8 too"},
+    "fp8_backend": {
+        "te": "Transformer Engine puts layers of its own in the model, which LoRA and safetensors "
+        "files don't know; torchao computes in FP8 too",
+        "msamp": "MS-AMP is no longer kept up; torchao computes in FP8 too",
+    },
     "mix_strategy": {
         name: _MIX for name in ("interleave_under", "interleave_over", "interleave_once")
     },
@@ -42,30 +45,7 @@ LATER_VALUES: dict[str, dict[str, str]] = {
         "eetq": "EETQ has no distribution that installs: set bnb with quantization_bit 8",
     },
     "optim": {
-        name: _PACKAGE
-        for name in (
-            "adamw_torch_8bit",
-            "adamw_torch_4bit",
-            "adamw_anyprecision",
-            "adamw_torch_xla",
-            "adamw_torch_npu_fused",
-            "adamw_apex_fused",
-            "galore_adamw",
-            "galore_adamw_8bit",
-            "galore_adafactor",
-            "galore_adamw_layerwise",
-            "galore_adamw_8bit_layerwise",
-            "galore_adafactor_layerwise",
-            "lomo",
-            "adalomo",
-            "grokadamw",
-            "schedule_free_radam",
-            "schedule_free_adamw",
-            "schedule_free_sgd",
-            "apollo_adamw",
-            "apollo_adamw_layerwise",
-            "stable_adamw",
-        )
+        "adamw_apex_fused": "transformers no longer has it: adamw_torch_fused does the same"
     },
     "train_sampling_strategy": {
         "batch_rebalance": "it isn't in the trainer of this version; group_by_length is near"

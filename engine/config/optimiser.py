@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
 from engine.config.method import WRITING_STAGES
+from engine.config.optimiser_runs import torch_is_for_cpus, what_it_lacks
 from engine.problem import Problem
 
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
-# transformers.training_args.OptimizerNames, without those that need a package which finetui does
-# not install (their names are in later_values.py).
+# transformers.training_args.OptimizerNames; which of them run here: optimiser_runs.py.
 Optimiser = Literal[
     "adamw_torch",
     "adamw_torch_fused",
@@ -20,9 +20,12 @@ Optimiser = Literal[
     "sgd",
     "adagrad",
     "rmsprop",
+    "adamw_8bit",
     "adamw_bnb_8bit",
     "paged_adamw_32bit",
     "paged_adamw_8bit",
+    "adamw_torch_8bit",
+    "adamw_torch_4bit",
     "lion_32bit",
     "lion_8bit",
     "paged_lion_32bit",
@@ -34,15 +37,34 @@ Optimiser = Literal[
     "rmsprop_bnb",
     "rmsprop_bnb_8bit",
     "rmsprop_bnb_32bit",
+    "galore_adamw",
+    "galore_adamw_8bit",
+    "galore_adafactor",
+    "galore_adamw_layerwise",
+    "galore_adamw_8bit_layerwise",
+    "galore_adafactor_layerwise",
+    "apollo_adamw",
+    "apollo_adamw_layerwise",
+    "lomo",
+    "adalomo",
+    "schedule_free_adamw",
+    "schedule_free_radam",
+    "schedule_free_sgd",
+    "grokadamw",
+    "stable_adamw",
+    "adamw_anyprecision",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
 ]
 
 
 def _has_betas(config: Any) -> bool:
-    return any(word in config.optim for word in ("adam", "lion", "ademamix"))
+    named = any(word in config.optim for word in ("adam", "lion", "ademamix"))
+    return named or config.use_muon or config.use_adam_mini
 
 
 def _has_epsilon(config: Any) -> bool:
-    return "adam" in config.optim or "ademamix" in config.optim
+    return "adam" in config.optim or config.use_muon or config.use_adam_mini
 
 
 def _takes_noise(config: Any) -> bool:
@@ -175,6 +197,70 @@ def noise_is_left_out(config: RunConfig) -> Problem | None:
     return None
 
 
-RULES: tuple[tuple[str, Any], ...] = ()
+def optimiser_can_run(config: RunConfig) -> Problem | None:
+    """Rule 32, and what needs a GPU: the optimiser by its name, where one of that name is used."""
+    if config.use_adam_mini or config.use_muon or config.use_apollo:
+        return None  # these bring their own
+    if config.use_galore:
+        # GaLore takes its own kind of the optimiser; only the 8-bit one asks for more.
+        name = "galore_adamw_8bit" if "8bit" in config.optim else "use_galore"
+    else:
+        name = config.optim
+    lacking = what_it_lacks(name, "cpu" if computes_on_cpu(config) else "cuda")
+    if not lacking:
+        return None
+    what, _, install = lacking.partition(": ")
+    if install:
+        return Problem(f"{what}.", hint=f"Install it with: {install}", setting="optim")
+    return Problem(what, hint="adamw_torch and adafactor run everywhere.", setting="optim")
 
-REMARKS = (noise_is_left_out,)
+
+def computes_on_cpu(config: Any) -> bool:
+    """Whether it is certain before looking at the machine that the run computes on the CPU."""
+    named = (config.device or "").strip().lower()
+    return bool(config.use_cpu or named == "cpu" or torch_is_for_cpus())
+
+
+RULES: tuple[tuple[str, Any], ...] = (("32", optimiser_can_run),)
+
+
+def nothing_is_paged(config: RunConfig) -> Problem | None:
+    """On a CPU bitsandbytes keeps the state where it is, and only warns."""
+    if config.optim.startswith("paged_") and computes_on_cpu(config):
+        return Problem(
+            f"{config.optim} pages nothing on a CPU: its state stays in memory.",
+            setting="optim",
+        )
+    return None
+
+
+def schedule_free_wants_a_constant_rate(config: RunConfig) -> Problem | None:
+    """Schedule-free optimisers average instead of letting the rate fall (Defazio et al., 2024)."""
+    flat = ("constant", "constant_with_warmup")
+    if config.optim.startswith("schedule_free") and config.lr_scheduler_type not in flat:
+        return Problem(
+            f"{config.optim} is made for a learning rate that does not fall, but the scheduler is "
+            f"{config.lr_scheduler_type}.",
+            hint="Set lr_scheduler_type: constant; its warm-up is the optimiser's own.",
+            setting="lr_scheduler_type",
+        )
+    return None
+
+
+def unused_optim(config: RunConfig) -> Problem | None:
+    """Adam-mini and Muon are optimisers of their own, whatever `optim` says."""
+    own = "use_muon" if config.use_muon else "use_adam_mini" if config.use_adam_mini else ""
+    if own and config.optim not in ("adamw_torch", "adamw_torch_fused"):
+        return Problem(
+            f"{own} brings its own optimiser, so optim: {config.optim} is not used.",
+            setting="optim",
+        )
+    return None
+
+
+REMARKS = (
+    noise_is_left_out,
+    nothing_is_paged,
+    schedule_free_wants_a_constant_rate,
+    unused_optim,
+)

@@ -1,13 +1,10 @@
-"""Optimisers that hold less than two numbers a weight, and LoRA+."""
+"""Optimisers that hold less than two numbers a weight, and LoRA+: their settings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from engine.config.declare import group, setting
-
-if TYPE_CHECKING:
-    from engine.config.run_config import RunConfig  # noqa: F401
 
 _SECTION = "Memory-saving optimisers"
 
@@ -378,8 +375,3 @@ class OptimiserFamilyGroup:
         goes_with=("optim", "optim_args"),
         applies=_projects_by_name,
     )
-
-
-RULES: tuple[tuple[str, Any], ...] = ()
-
-REMARKS: tuple[Any, ...] = ()

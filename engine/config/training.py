@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
+from engine.config.schedule import OPTIONS, WITHOUT_WARMUP, WORDS, schedule_problems
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ Scheduler = Literal[
     "warmup_stable_decay",
     "greedy",
 ]
-# The trainer calls these without a number of warm-up steps (transformers.optimization).
-WITHOUT_WARMUP = frozenset({"constant", "reduce_lr_on_plateau", "greedy"})
 # These follow the validation loss, so they need one.
 FOLLOWING_LOSS = frozenset({"reduce_lr_on_plateau", "greedy"})
 
@@ -215,18 +214,49 @@ def scheduler_has_its_options(config: RunConfig) -> Problem | None:
     if kind in ("cosine_with_min_lr", "cosine_warmup_with_min_lr") and (
         ("min_lr" in given) == ("min_lr_rate" in given)
     ):
-        return Problem(
+        return _option(
             f"The scheduler {kind} needs exactly one of min_lr and min_lr_rate.",
-            hint="Add lr_scheduler_kwargs: {min_lr_rate: 0.1}.",
-            setting="lr_scheduler_kwargs",
+            "Add lr_scheduler_kwargs: {min_lr_rate: 0.1}.",
         )
     if kind == "warmup_stable_decay" and "num_decay_steps" not in given:
-        return Problem(
+        return _option(
             "The scheduler warmup_stable_decay needs to know how many steps it falls.",
-            hint="Add lr_scheduler_kwargs: {num_decay_steps: 50}.",
-            setting="lr_scheduler_kwargs",
+            "Add lr_scheduler_kwargs: {num_decay_steps: 50}.",
+        )
+    end = given.get("lr_end", 1e-7)
+    if kind == "polynomial" and isinstance(end, (int, float)) and end >= config.learning_rate:
+        return _option(
+            f"The scheduler polynomial falls to lr_end {end:g}, which is not below the learning "
+            f"rate {config.learning_rate:g}.",
+            "Set a smaller lr_end in lr_scheduler_kwargs.",
         )
     return None
+
+
+def scheduler_knows_its_options(config: RunConfig) -> Problem | None:
+    """An option that a scheduler does not have ends the run, or is dropped without a word."""
+    kind = config.lr_scheduler_type
+    known = OPTIONS[kind]
+    for name, value in (config.lr_scheduler_kwargs or {}).items():
+        if name not in known:
+            has = f"It has {', '.join(known)}." if known else "It has none."
+            return _option(f"The scheduler {kind} has no option {name}.", has)
+        if name in WORDS:
+            if value not in WORDS[name]:
+                return _option(
+                    f"{name} is {value!r} in lr_scheduler_kwargs.",
+                    f"It is one of {', '.join(WORDS[name])}.",
+                )
+        elif not isinstance(value, (int, float)):
+            return _option(
+                f"{name} is {value!r} in lr_scheduler_kwargs, which is not a number.",
+                "Write small numbers as 1.0e-6.",
+            )
+    return None
+
+
+def _option(what: str, hint: str) -> Problem:
+    return Problem(what, hint=hint, setting="lr_scheduler_kwargs")
 
 
 def scheduler_has_its_loss(config: RunConfig) -> Problem | None:
@@ -244,5 +274,30 @@ def scheduler_has_its_loss(config: RunConfig) -> Problem | None:
 RULES = (
     ("o6", steps_are_positive),
     ("o7", scheduler_has_its_options),
+    ("o75", scheduler_knows_its_options),
     ("o8", scheduler_has_its_loss),
 )
+
+
+def warm_up_fits(config: RunConfig) -> Problem | None:
+    """Where the number of steps is known beforehand; the run says it of the others."""
+    if config.max_steps < 1 or scheduler_has_its_options(config):
+        return None
+    return next(iter(schedule_problems(config, config.max_steps)), None)
+
+
+def greedy_can_fall(config: RunConfig) -> Problem | None:
+    """Its lowest rate is meant for small networks, and above what language models train with."""
+    least = (config.lr_scheduler_kwargs or {}).get("min_lr", 1e-3)
+    numeric = isinstance(least, (int, float))
+    if config.lr_scheduler_type == "greedy" and numeric and least >= config.learning_rate:
+        return Problem(
+            f"The scheduler greedy never goes below min_lr {least:g}, and the learning rate is "
+            f"{config.learning_rate:g}: it can only rise.",
+            hint="Add lr_scheduler_kwargs: {min_lr: 1.0e-6, max_lr: 1.0e-3}.",
+            setting="lr_scheduler_kwargs",
+        )
+    return None
+
+
+REMARKS = (warm_up_fits, greedy_can_fall)

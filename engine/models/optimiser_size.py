@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from engine.config.optimiser_rules import updates_in_backward
 from engine.models.architecture import count, is_embedding, is_output_layer, layer_of
 from engine.models.trainable import frozen_exceptions, trainable_parameters
 
@@ -100,16 +101,6 @@ def gradient_weights(trained: Shapes, config: Any) -> int:
     if updates_in_backward(config):
         return max((count(shape) for shape in trained.values()), default=0)
     return _numbers(trained)
-
-
-def updates_in_backward(config: Any) -> bool:
-    """Whether weights move inside the backward pass: layer-wise GaLore and APOLLO, LOMO."""
-    if config.use_galore:
-        return bool(config.galore_layerwise)
-    if config.use_apollo:
-        return bool(config.apollo_layerwise)
-    name = str(config.optim)
-    return name.endswith("_layerwise") or name in ("lomo", "adalomo")
 
 
 def largest_block(trained: Shapes) -> list[str]:
