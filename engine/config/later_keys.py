@@ -7,8 +7,8 @@ from engine.config.absent_keys import Absent
 NOT_YET: tuple[Absent, ...] = (
     Absent(
         "video and sound",
-        "Videos are read with torchvision, whose build on PyPI breaks transformers beside the "
-        "pinned torch; meanwhile train on pictures, such as frames of the video.",
+        "Meanwhile train on pictures, such as the video's frames: transformers reads videos with "
+        "torchvision, whose build on PyPI breaks it beside the pinned torch.",
         {
             "video_max_pixels": 256 * 256,
             "video_min_pixels": 16 * 16,

@@ -52,6 +52,11 @@ def _bool(info: SettingInfo, value: Any, text: str | None) -> bool:
 
 
 def _int(info: SettingInfo, value: Any, text: str | None) -> int:
+    if isinstance(value, str) and value.count("*") == 1:
+        # Sizes of pictures are often written as sides: 768*768.
+        sides = [side.strip() for side in value.split("*")]
+        if all(side.isascii() and side.isdigit() for side in sides):
+            return int(sides[0]) * int(sides[1])
     number = _float(info, value, text, "a whole number")
     if number != int(number):
         raise WrongValue("expected a whole number")
