@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,7 +49,11 @@ def merge_whole(
     """
     progress("loading the model", 0, 3, "parts")
     precision = Precision("fp32", "fp32", None, "fp32")
-    model: Any = load_model(sources.folder, config, precision, device, False, head)
+    # An adapter trained on few bits is merged into the weights that they were made from.
+    config = replace(config, quantization_bit=None)
+    model: Any = load_model(
+        sources.folder, config, precision, device, False, head, sources.adapters
+    )
     if touches_tied:
         untie(model)
     check_stop()

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from engine.models.card import stored_dtype
 from engine.models.device import choose_device
 from engine.models.folder import adapter_base, check_adapter, read_json
+from engine.models.computing import computing_notes
 from engine.models.load import adapter_folders, attach_adapters, load_model
 from engine.models.locate import resolve
 from engine.models.precision import Precision, choose_precision
+from engine.models.quantised.stored import check_stored
+from engine.models.rope import context_of
 from engine.models.score_head import holds_head, refuse_reward_model
+from engine.models.vocabulary import grow_embeddings
 from engine.problem import BadInput, Problem
 from engine.runs.checkpoints import newest_complete
 from engine.runs.session import JobSession
@@ -86,6 +90,8 @@ def load_for_inference(
     _check_head(sources, head)
     label = f"loading {sources.name}"
     session.progress(label, 0, 3, "parts")
+    for note in check_stored(sources.folder, config, for_training=False):
+        session.say(note, "note")
     device = choose_device(config)
     stored = stored_dtype(read_json(sources.folder / "config.json"), sources.folder)
     precision = choose_precision(config, device, for_training=False, stored_dtype=stored)
@@ -96,11 +102,18 @@ def load_for_inference(
         session.say(note, "note")
     session.progress(label, 1, 3, "parts")
     session.control.check()
-    model: Any = load_model(sources.folder, config, precision, device, False, head)
+    model: Any = load_model(
+        sources.folder, config, precision, device, False, head, sources.adapters
+    )
+    for note in computing_notes(model):
+        session.say(note)
     session.progress(label, 2, 3, "parts")
     session.control.check()
     if sources.adapters:
         model = attach_adapters(model, list(sources.adapters), precision, trainable=False)
+    elif encoder.tokenizer.new_ids:
+        for note in grow_embeddings(model, encoder.tokenizer, config):
+            session.say(note)
     model.requires_grad_(False)
     session.progress(label, 3, 3, "parts")
     return Loaded(
@@ -110,7 +123,7 @@ def load_for_inference(
         device,
         precision,
         end_ids(encoder.eos_ids, model),
-        getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        context_of(model),
     )
 
 
@@ -134,15 +147,18 @@ def _check_head(sources: Sources, head: str) -> None:
 def text_folder(sources: Sources) -> Path:
     """The folder whose tokenizer and chat template are used.
 
-    The model's own, unless the last adapter was trained with another template.
+    The model's own, unless the last adapter was trained with another template, with more tokens,
+    or with special tokens split.
     """
     for adapter in reversed(sources.adapters):
         if (adapter / "tokenizer.json").is_file():
             from engine.datasets.tokenizer import FastTokenizer
 
-            own = FastTokenizer(sources.folder).chat_templates
-            trained = FastTokenizer(adapter).chat_templates
-            return adapter if trained and trained != own else sources.folder
+            own, trained = FastTokenizer(sources.folder), FastTokenizer(adapter)
+            templates = trained.chat_templates and trained.chat_templates != own.chat_templates
+            grown = trained.rows > own.rows
+            split = trained.split_special_tokens != own.split_special_tokens
+            return adapter if templates or grown or split else sources.folder
     return sources.folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,22 +16,27 @@ from engine.models.score_head import (
     score_layer,
 )
 from engine.models.value_head import read_value_head
+from engine.models.vocabulary import fit_vocabulary
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
-def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
+def load_tokenizer(
+    folder: Path, trust_remote_code: bool = False, split_special_tokens: bool = False
+) -> PreTrainedTokenizerFast:
     """The tokenizer of a model folder; one without a padding token pads with its end token.
 
+    With `split_special_tokens` it reads special tokens in a text as ordinary text.
     Raises `BadInput` where the tokenizer's files can't be used.
     """
     from transformers import AutoTokenizer
 
+    more = {"split_special_tokens": True} if split_special_tokens else {}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+            str(folder), local_files_only=True, trust_remote_code=trust_remote_code, **more
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(
@@ -54,43 +60,49 @@ def load_model(
     device: str,
     for_training: bool,
     head: Literal["language", "score"] = "language",
+    adapters: Sequence[Path] = (),
 ) -> PreTrainedModel:
     """The model in `precision.weights` on `device`, in eval mode, from safetensors only.
 
     Weights that are stored in the wanted type stay mapped to the file on a CPU. Which weights are
     trained is the method's business: `requires_grad` is left as it comes. With `head` "score" it is
     a reward model (`engine.models.score_head`): its head is the folder's, from the weights or from
-    `value_head.safetensors`, or a new random one, and always in fp32. Raises `BadInput` for an
+    `value_head.safetensors`, or a new random one, and always in fp32. `adapters` are those that
+    will be laid over it: they may have been trained on scaled positions. Raises `BadInput` for an
     architecture that transformers does not know, one whose code is not trusted, and for a reward
     model where a language model is asked for.
     """
-    from engine.models.computing import computing_options, ready_to_compute
+    from engine.models.computing import from_scratch, plan_computing, ready_to_compute
     from engine.models.kinds import model_class
     from engine.models.quantise import quantisation_options, quantise_linears
 
+    plan = plan_computing(folder, config, device, for_training, adapters)
     options: dict[str, Any] = {
         "dtype": torch_dtype(precision.weights),
-        **computing_options(folder, config, device, for_training),
+        **plan.options,
         **quantisation_options(folder, config, precision, device, for_training),
         "use_safetensors": True,
         "local_files_only": True,
         "trust_remote_code": bool(config.trust_remote_code),
     }
     if device != "cpu":
-        options["device_map"] = {"": device}
+        options.setdefault("device_map", {"": device})
     if head == "score":
         options["num_labels"] = 1
     else:
         refuse_reward_model(folder)
     try:
         kind: Any = model_class(folder, head)
-        model: Any = kind.from_pretrained(str(folder), **options)
+        if for_training and config.train_from_scratch:
+            model: Any = from_scratch(kind, folder, options, device)
+        else:
+            model = kind.from_pretrained(str(folder), **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BadInput(_model_problem(error, folder)) from error
+        raise BadInput(model_problem(error, folder)) from error
     if head == "score":
         _ready_to_score(model, folder)
-    model = quantise_linears(model, config, precision)
-    ready_to_compute(model, config, for_training)
+    model = quantise_linears(model, config, precision, device, for_training)
+    ready_to_compute(model, config, for_training, plan)
     model.config.use_cache = bool(config.use_kv_cache) and not for_training
     model.eval()
     loaded: PreTrainedModel = model
@@ -129,7 +141,9 @@ def load_with_adapter(
     folders = adapter_folders(adapters)
     for adapter in folders:
         check_adapter(adapter)
-    model: Any = load_model(folder, config, precision, device, for_training=trainable)
+    model: Any = load_model(
+        folder, config, precision, device, for_training=trainable, adapters=folders
+    )
     return attach_adapters(model, folders, precision, trainable)
 
 
@@ -147,6 +161,7 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
         last = position == len(folders) - 1
         if not scores:
             refuse_reward_model(adapter)
+        fit_vocabulary(model, adapter)
         try:
             widened = precision.trained == "fp32" and trainable
             if scores:
@@ -225,7 +240,8 @@ def torch_dtype(name: str) -> Any:
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
 
 
-def _model_problem(error: BaseException, folder: Path) -> Problem:
+def model_problem(error: BaseException, folder: Path) -> Problem:
+    """What is said where transformers can't load the model in `folder`."""
     return Problem(
         f"The model can't be loaded: {_first_line(error)}",
         str(folder),

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.problem import BadInput, Problem
-from engine.training.second_model import blamed_on, find_second, load_frozen
+from engine.training.second_model import blamed_on, find_second, load_frozen, merged
 
 if TYPE_CHECKING:
     from engine.training.parts import Parts
@@ -113,7 +113,8 @@ def _named(parts: Parts, name: str) -> Reference:
         _check_same_tokens(parts, path)
         if not config.ref_model_adapters and is_bare_base(parts, path):
             return Reference()
-        model = load_frozen(parts, path)
+        bits = config.ref_model_quantization_bit
+        model = load_frozen(parts, path, bits=bits)
     if not config.ref_model_adapters:
         return Reference(model=model)
     with blamed_on("ref_model_adapters"):
@@ -121,7 +122,7 @@ def _named(parts: Parts, name: str) -> Reference:
         for folder in folders:
             check_adapter(folder)
         model = attach_adapters(model, folders, parts.precision, trainable=False)
-        return Reference(model=model.merge_and_unload().requires_grad_(False))
+        return Reference(model=merged(model, bits))
 
 
 def is_bare_base(parts: Parts, path: Path) -> bool:

@@ -99,6 +99,7 @@ class _Run:
     def _prepare(self) -> Prepared:
         from engine.datasets import Encoder, prepare
         from engine.models import resolve
+        from engine.models.quantised.stored import check_stored
 
         session, config = self.session, self.config
         self.model_folder = resolve(
@@ -107,6 +108,8 @@ class _Run:
             progress=session.progress,
             check_stop=session.control.check,
         )
+        for note in check_stored(self.model_folder.path, config, for_training=True):
+            session.say(note, "note")
         self.encoder = Encoder(self.model_folder.path, config)
         prepared = prepare(config, self.encoder, session.progress, self._check_stop)
         if not len(prepared.train):
@@ -129,6 +132,7 @@ class _Run:
         session, config = self.session, self.config
         session.progress("loading the model", 0, 3, "parts")
         from engine.models import choose_device, choose_precision, load_model, load_tokenizer
+        from engine.models.quantise import count_parameters
         from engine.models.threads import choose_threads, use_threads
         from engine.telemetry import memory_left
         from engine.training.callbacks import RunCallback
@@ -180,7 +184,7 @@ class _Run:
                 "rows": len(prepared.train),
                 "eval_rows": len(prepared.eval),
                 "trainable_parameters": trained,
-                "parameters": sum(p.numel() for p in model.parameters()),
+                "parameters": count_parameters(model),
                 "precision": precision.name,
                 "device": device,
                 "effective_batch": config.effective_batch,

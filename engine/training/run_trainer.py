@@ -22,6 +22,8 @@ from peft import PeftModel
 from transformers import PrinterCallback, Trainer
 from transformers.trainer_callback import ExportableState
 
+from engine.models.quantise import count_parameters, unmarked
+from engine.models.rope import write_scaling
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
 from engine.training.dataset import EpochSampler, Strategy
@@ -42,6 +44,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     # False for trainers that bring the order of their rows themselves (several answers a prompt).
     own_order = True
+    # Whether an adapter is saved with the embeddings, as new tokens have rows there.
+    saves_embeddings = False
 
     def __init__(
         self,
@@ -54,7 +58,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         **kwargs: Any,
     ) -> None:
         self._order = order  # a trainer may ask for its sampler while it is being built
-        super().__init__(**kwargs)
+        with unmarked(kwargs["model"]):
+            super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is the screen's
         self.gate = gate
         self.writer = writer
@@ -68,7 +73,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         # The random state that the next step begins with; None until the first step of a run.
         self.next_step_random: dict[str, Any] | None = None
         self.evaluation_pending = False
-        self._parameters = sum(p.numel() for p in self.model.parameters())
+        self._parameters = count_parameters(self.model)
 
     # -- data ------------------------------------------------------------------------------
 
@@ -200,6 +205,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         chosen: dict[str, Any] = {}
         if isinstance(self.model, PeftModel):
             chosen["selected_adapters"] = list(self.model.active_adapters)
+            chosen["save_embedding_layers"] = True if self.saves_embeddings else "auto"
+            write_scaling(self.model, folder)
         self.model.save_pretrained(folder, state_dict=state_dict, **chosen)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)

@@ -49,14 +49,28 @@ def find_second(parts: Parts, name: str) -> ModelFolder:
     )
 
 
-def load_frozen(parts: Parts, path: Path, head: Literal["language", "score"] = "language") -> Any:
-    """A model in the type that the run computes in, in evaluation mode, nothing trainable."""
+def load_frozen(
+    parts: Parts,
+    path: Path,
+    head: Literal["language", "score"] = "language",
+    bits: int | None = None,
+) -> Any:
+    """A model in the type that the run computes in, in evaluation mode, nothing trainable.
+
+    With `bits` (8 or 4) its linear layers are held in so many, by bitsandbytes.
+    """
     from engine.models import load_model
 
     precision = parts.precision
     held = replace(precision, weights=precision.autocast or precision.weights)
-    model = load_model(path, parts.config, held, parts.device, for_training=True, head=head)
+    config = replace(parts.config, quantization_bit=bits, quantization_method="bnb")
+    model = load_model(path, config, held, parts.device, for_training=True, head=head)
     return model.requires_grad_(False)
+
+
+def merged(model: Any, bits: int | None) -> Any:
+    """A frozen model with its adapter in its weights; on few bits it stays beside them."""
+    return (model if bits else model.merge_and_unload()).requires_grad_(False)
 
 
 @contextmanager

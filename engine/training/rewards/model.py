@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.problem import BadInput, Problem
-from engine.training.second_model import blamed_on, find_second, load_frozen
+from engine.training.second_model import blamed_on, find_second, load_frozen, merged
 
 if TYPE_CHECKING:
     import torch
@@ -262,11 +262,12 @@ def _own(parts: Parts) -> RewardModel:
             path,
             "Name the folder of a run of stage rm.",
         )
-    model = load_frozen(parts, path, head="score")
+    bits = config.reward_model_quantization_bit
+    model = load_frozen(parts, path, head="score", bits=bits)
     if adapters:
         with blamed_on("reward_model_adapters"):
             model = attach_adapters(model, adapters, parts.precision, trainable=False)
-            model = model.merge_and_unload()
+            model = merged(model, bits)
     model.requires_grad_(False)
     model.eval()
     return _scorer(parts, lambda ids, mask: scores(model, ids, mask))
