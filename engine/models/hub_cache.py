@@ -27,15 +27,20 @@ def hub_cache_dir(cache_dir: str | None = None) -> Path:
     return Path(cache).expanduser() / "huggingface" / "hub"
 
 
+def model_cache(model: str, cache: Path | None = None) -> Path:
+    """The folder of one model in the hub's cache, whether it is there or not."""
+    return (cache or hub_cache_dir()) / (_PREFIX + model.replace("/", "--"))
+
+
 def cached_snapshot(model: str, revision: str = "main", cache: Path | None = None) -> Path | None:
     """The folder of a hub model whose weights are all there; None where it has to be fetched."""
-    folder = (cache or hub_cache_dir()) / (_PREFIX + model.replace("/", "--"))
+    folder = model_cache(model, cache)
     commit = revision
     # Without a ref a commit hash was given, or nothing is cached: the snapshot folder tells.
     with suppress(OSError, UnicodeDecodeError):
         commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
     snapshot = folder / "snapshots" / commit
-    return snapshot if commit and _whole(snapshot) else None
+    return snapshot if commit and is_whole(snapshot) else None
 
 
 def cached_models(cache: Path | None = None) -> list[tuple[str, Path]]:
@@ -51,11 +56,12 @@ def cached_models(cache: Path | None = None) -> list[tuple[str, Path]]:
 
 
 def _newest_snapshot(folder: Path) -> Path | None:
-    whole = [path for path in (folder / "snapshots").glob("*") if _whole(path)]
+    whole = [path for path in (folder / "snapshots").glob("*") if is_whole(path)]
     return max(whole, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _whole(snapshot: Path) -> bool:
+def is_whole(snapshot: Path) -> bool:
+    """Whether a folder holds a config and every weight file that its index names."""
     if not (snapshot / "config.json").is_file():
         return False
     try:

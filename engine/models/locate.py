@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.models import hub, modelscope
 from engine.models.demo import DEMO, DEMO_NAME, demo_folder, demo_ready, fetch_demo
 from engine.models.folder import check_folder, is_adapter
-from engine.models.hub import choices_hint, download_model
-from engine.models.hub_cache import cached_models, cached_snapshot, hub_cache_dir
+from engine.models.hub_cache import cached_models, cached_snapshot, hub_cache_dir, is_whole
+from engine.models.places import place_of, places
+from engine.models.remote_code import check_own_code
+from engine.models.transfer import choices_hint
 from engine.paths import state_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
@@ -38,7 +41,7 @@ class ModelEntry:
     """A model that can be picked. `id` is what model_name_or_path takes.
 
     `path` is None while it is not on disk; `ready` tells whether it can be loaded without a
-    network.
+    network; `hub` is the hub that its id is of, empty for a folder and for the demo.
     """
 
     id: str
@@ -46,6 +49,7 @@ class ModelEntry:
     source: Source
     path: Path | None
     ready: bool
+    hub: str = ""
 
 
 def resolve(
@@ -59,38 +63,77 @@ def resolve(
 
     Without `progress` nothing is fetched and no torch is imported: a model that is not on disk is a
     `BadInput`. With it, the demo and hub models are fetched (the demo's conversion imports torch,
-    so that belongs on the engine thread). `config` gives cache_dir, model_revision, hf_hub_token
-    and trust_remote_code.
+    so that belongs on the engine thread). `config` gives hub, cache_dir, model_revision, the hubs'
+    tokens and trust_remote_code; with it, a model that needs its own code is a `BadInput` unless
+    that is trusted.
     """
     name = name.strip()
     if name == DEMO:
         return _demo(progress, check_stop)
     local = Path(name).expanduser()
     if local.exists() or not _HUB_ID.match(name) or name.startswith((".", "/", "~")):
-        check_folder(local)
-        return ModelFolder(local, short_name(local), "local")
+        return _checked(local, short_name(local), "local", name, config)
     revision = getattr(config, "model_revision", None) or "main"
     cache = getattr(config, "cache_dir", None)
-    snapshot = cached_snapshot(name, revision, hub_cache_dir(cache))
-    if snapshot is not None:
-        check_folder(snapshot)
-        return ModelFolder(snapshot, name.rsplit("/", 1)[-1], "cache")
+    hub_name = getattr(config, "hub", None) or "huggingface"
+    folder = on_disk(name, revision, cache, hub_name)
+    if folder is not None:
+        return _checked(folder, name.rsplit("/", 1)[-1], "cache", name, config)
     choices = [entry.id for entry in known_models(cache) if entry.ready or entry.id == DEMO]
     if progress is None:
         raise BadInput(_not_on_disk(name, choices))
-    token = getattr(config, "hf_hub_token", None)
-    folder = download_model(
+    folder = download(name, config, choices, progress, check_stop or (lambda: None))
+    return _checked(folder, name.rsplit("/", 1)[-1], "hub", name, config)
+
+
+def on_disk(name: str, revision: str, cache_dir: str | None, hub_name: str) -> Path | None:
+    """The folder of a hub model that needs no network: in the hub's cache, or where it was put
+    before. A place is kept for the revision that it was fetched at; a folder that a person named
+    stands for any."""
+    ms = hub_name == "modelscope"
+    if ms:
+        found = modelscope.cached_snapshot(name, revision, modelscope.ms_cache_dir(cache_dir))
+    else:
+        found = cached_snapshot(name, revision, hub_cache_dir(cache_dir))
+    if found is not None:
+        return found
+    place = place_of(name)
+    if place is None or place.hub not in ("", hub_name):
+        return None
+    wanted = modelscope.ms_revision(revision) if ms else revision
+    if place.hub and wanted not in ("main", modelscope.MASTER, place.revision):
+        return None
+    folder = Path(place.path)
+    return folder if is_whole(folder) else None
+
+
+def download(
+    name: str,
+    config: Any,
+    choices: list[str],
+    progress: Progress,
+    check_stop: Callable[[], object],
+) -> Path:
+    """Fetch a hub model from the hub that `config` names; returns its folder."""
+    ms = (getattr(config, "hub", None) or "huggingface") == "modelscope"
+    fetch = modelscope.download_model if ms else hub.download_model
+    return fetch(
         name,
-        revision,
-        cache,
-        token,
+        getattr(config, "model_revision", None) or "main",
+        getattr(config, "cache_dir", None),
+        getattr(config, "ms_hub_token" if ms else "hf_hub_token", None),
         bool(getattr(config, "trust_remote_code", False)),
         choices,
         progress,
-        check_stop or (lambda: None),
+        check_stop,
     )
+
+
+def _checked(folder: Path, short: str, source: Source, name: str, config: Any) -> ModelFolder:
     check_folder(folder)
-    return ModelFolder(folder, name.rsplit("/", 1)[-1], "hub")
+    if config is not None:
+        check_own_code(folder, name, bool(getattr(config, "trust_remote_code", False)))
+    return ModelFolder(folder, short, source)
 
 
 def short_name(folder: Path) -> str:
@@ -112,7 +155,12 @@ def known_models(cache_dir: str | None = None, models: Path = Path("models")) ->
     for name in remembered():
         entries.append(_typed(name, cache_dir))
     for name, path in cached_models(hub_cache_dir(cache_dir)):
-        entries.append(ModelEntry(name, name.rsplit("/", 1)[-1], "cache", path, True))
+        entries.append(_cached(name, path, "huggingface"))
+    for name, path in modelscope.cached_models(modelscope.ms_cache_dir(cache_dir)):
+        entries.append(_cached(name, path, "modelscope"))
+    for name, place in places().items():
+        if is_whole(Path(place.path)):
+            entries.append(_cached(name, Path(place.path), place.hub or "huggingface"))
     unique: dict[str, ModelEntry] = {}
     for entry in entries:
         unique.setdefault(entry.id, entry)
@@ -162,14 +210,22 @@ def _demo(progress: Progress | None, check_stop: Callable[[], object] | None) ->
     return ModelFolder(demo_folder(), DEMO_NAME, "demo")
 
 
+def _cached(name: str, path: Path, hub_name: str) -> ModelEntry:
+    return ModelEntry(name, name.rsplit("/", 1)[-1], "cache", path, True, hub_name)
+
+
 def _typed(name: str, cache_dir: str | None) -> ModelEntry:
     local = Path(name).expanduser()
     if local.is_dir():
         whole = (local / "config.json").is_file()
         return ModelEntry(name, short_name(local), "local", local, whole)
-    path = cached_snapshot(name, cache=hub_cache_dir(cache_dir)) if _HUB_ID.match(name) else None
-    source: Source = "cache" if path else "hub"
-    return ModelEntry(name, name.rstrip("/").rsplit("/", 1)[-1], source, path, path is not None)
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    if _HUB_ID.match(name):
+        for hub_name in ("huggingface", "modelscope"):
+            path = on_disk(name, "main", cache_dir, hub_name)
+            if path is not None:
+                return ModelEntry(name, short, "cache", path, True, hub_name)
+    return ModelEntry(name, short, "hub", None, False, "")
 
 
 def _not_on_disk(name: str, choices: list[str]) -> Problem:

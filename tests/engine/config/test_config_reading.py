@@ -292,7 +292,7 @@ def test_secrets_are_used_and_never_repeated() -> None:
         f"hf_hub_token: [[{secret}]]",
         f"swanlab_api_key: {secret}",
         f"swanlab_lark_secret: {secret}",
-        f"ms_hub_token: {secret}",
+        f"ms_hub_token: [[{secret}]]",
         f"hf_tokn: {secret}",
     ):
         assert secret not in " ".join(map(str, problems(text)))

@@ -17,7 +17,7 @@ from engine.models import hub
 from engine.models.demo import DEMO_NAME
 from engine.models.headers import read_header
 from engine.models.locate import forget, known_models, remember, remembered, resolve, short_name
-from engine.problem import BadInput, JobFault, Problem, Stopped
+from engine.problem import BadInput, Problem
 
 
 @pytest.fixture
@@ -156,37 +156,6 @@ def test_a_half_downloaded_model_is_not_in_the_cache(model: Path, tmp_path: Path
     assert [entry.id for entry in known_models()] == ["demo"]
 
 
-def test_an_unreachable_hub_names_what_is_here(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    def unreachable(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        raise ConnectionError("Name or service not known")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-    cached(model, tmp_path / "hub", "models--org--other")
-    told: list[tuple[Any, ...]] = []
-    with pytest.raises(JobFault) as fault:
-        resolve("org/tiny", progress=lambda *values: told.append(values))
-    problem = fault.value.problem
-    assert "can't be reached" in problem.what
-    assert "org/other" in problem.hint
-    assert "demo" in problem.hint
-    assert told[0] == ("Downloading org/tiny", 0, 0, "bytes")
-
-
-def test_a_hub_model_without_safetensors_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    files = [SimpleNamespace(rfilename="pytorch_model.bin"), SimpleNamespace(rfilename="x.json")]
-    monkeypatch.setattr(
-        huggingface_hub.HfApi, "model_info", lambda *a, **k: SimpleNamespace(siblings=files)
-    )
-    problem = problem_of("org/tiny", progress=lambda *values: None)
-    assert "pickled" in problem.what
-
-
 def test_the_hubs_own_errors_become_sentences() -> None:
     from huggingface_hub import errors
 
@@ -200,27 +169,6 @@ def test_the_hubs_own_errors_become_sentences() -> None:
         assert isinstance(told, BadInput)
     full = hub._told(OSError(28, "No space left on device"), "org/x", "main", [])
     assert "disk is full" in full.problem.what
-
-
-def test_the_download_bar_reports_bytes_and_lets_a_stop_through() -> None:
-    told: list[tuple[Any, ...]] = []
-    stop = False
-
-    def check() -> None:
-        if stop:
-            raise Stopped
-
-    kind = hub._reporting_bar("Downloading x", lambda *values: told.append(values), check)
-    files = kind(desc="Fetching 3 files", total=3)
-    files.update(1)
-    bytes_bar = kind(desc="Reconstructing (incomplete total...)", unit="B", total=0, initial=0)
-    bytes_bar.total = 10
-    bytes_bar.update(4)
-    bytes_bar.update(6)
-    assert told == [("Downloading x", 4, 10, "bytes"), ("Downloading x", 10, 10, "bytes")]
-    stop = True
-    with pytest.raises(Stopped):
-        bytes_bar.update(1)
 
 
 def test_known_models_lists_local_folders_and_typed_names(
