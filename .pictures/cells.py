@@ -2,7 +2,7 @@
 README.
 
 python .pictures/cells.py            # all tables
-python .pictures/cells.py optimisers # one of them
+python .pictures/cells.py optimiser  # one of them
 """
 
 from __future__ import annotations
