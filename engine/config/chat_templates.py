@@ -37,11 +37,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 
 # Those whose models write their thoughts before an answer.
-THINKING = frozenset(
-    "aeva deepseekr1 ernie_vl gemma4 gemma4n glm4_moe glm4v glm4_5v glm4_7 glmz1 gpt_oss hy3 "
-    "keye_vl kimi_vl mimo mimo_v2 mimo_vl minimax2 qwen3 qwen3_omni qwen3_vl qwen3_5 qwen3_6 "
-    "seed_oss youtu".split()
-)
+_THINKING = """
+aeva deepseekr1 ernie_vl gemma4 gemma4n glm4_moe glm4v glm4_5v glm4_7 glmz1 gpt_oss hy3 keye_vl
+kimi_vl mimo mimo_v2 mimo_vl minimax2 qwen3 qwen3_omni qwen3_vl qwen3_5 qwen3_6 seed_oss youtu
+"""
+THINKING = frozenset(_THINKING.split())
 
 # Further names that finetui takes, each for a model's own template only.
 FURTHER = ("falcon3", "gpt", "internlm2", "marco", "olmo2", "tulu")

@@ -7,7 +7,7 @@ results take the `<tool_call>` convention of Hermes and Qwen, reasoning stands i
 
 from __future__ import annotations
 
-import difflib
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,22 +15,18 @@ from typing import Any
 import jinja2
 
 from engine.datasets.example import Message
+from engine.datasets.formats.fields import RowFault
 from engine.datasets.template import render
-from engine.datasets.template_names import EMPTY, FAMILIES, NAMES, PLAIN, family_of
+from engine.datasets.template_choice import ChosenTemplate, choose_template
+from engine.datasets.templates.writer import TOOLS_HEAD, TOOLS_TAIL, WRITTEN_TOOL_FORMAT
+from engine.datasets.thought_way import thought_way
+from engine.datasets.thoughts import ThoughtWay, stripped
 from engine.datasets.tokenizer import FastTokenizer
+from engine.datasets.tool_formats import tool_format_of
 from engine.problem import BadInput, Problem
 
 # What a template may raise on a conversation that it wasn't made for.
 RENDER_ERRORS = (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError)
-_TOOLS_HEAD = (
-    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
-)
-_TOOLS_TAIL = (
-    "\n</tools>\n\nFor each function call, return a json object with function name and arguments "
-    "within <tool_call></tool_call> XML tags:\n<tool_call>\n"
-    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
-)
 _PROBE = "PrObE7"
 _PROBE_CALL = {"type": "function", "function": {"name": _PROBE, "arguments": {"a": "b"}}}
 _PROBE_TOOL = {
@@ -46,20 +42,84 @@ _PROBE_TOOL = {
 class ChatFormat:
     """How `tokenizer`'s model writes conversations. `source` is the Jinja template in use.
 
-    `family` names what it looks like ("chatml", "plain", "own"); `notes` are sentences for a
-    person. Raises BadInput where the setting `template` names another family than the model's.
+    `name` is the setting `template`, `thinking` and `preserve` are `enable_thinking` and
+    `preserve_thinking`, `tool_format` the setting of that name. `family` names what the template
+    looks like ("chatml", "plain", "own"), `origin` where its text comes from; `notes` are sentences
+    for a person. `way` is how it writes thoughts, None where it has none. Raises BadInput for a
+    name whose text is not here, and a tool format that the template doesn't have.
     """
 
-    def __init__(self, tokenizer: FastTokenizer, name: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: FastTokenizer,
+        name: str | None = None,
+        thinking: bool | None = True,
+        preserve: bool = False,
+        tool_format: str | None = None,
+    ) -> None:
         self._special = dict(tokenizer.special_tokens)
         self._special.setdefault("eos_token", tokenizer.eos_token or "")
-        self.notes: list[str] = []
-        self.source, self._tool_source, self.family = self._choose(tokenizer, name)
+        self.chosen: ChosenTemplate = choose_template(tokenizer, self._special, name)
+        self.source, self.family = self.chosen.source, self.chosen.family
+        self.origin, self.record = self.chosen.origin, self.chosen.record
+        self._tool_source = self.chosen.tool_source
+        self.notes: list[str] = list(self.chosen.notes)
+        self.thinking, self.preserve = thinking, preserve
+        self._switch = False
+        self.way: ThoughtWay | None = None
         self.takes_system = self._shows([{"role": "system", "content": _PROBE}, _USER])
         call = {"role": "assistant", "content": "", "tool_calls": [_PROBE_CALL]}
         self.takes_tools = self._shows([_USER, call]) and self._shows([_USER], [_PROBE_TOOL])
-        thinking = {"role": "assistant", "content": "a", "reasoning_content": _PROBE}
-        self.takes_thoughts = self._shows([_USER, thinking])
+        thought = {"role": "assistant", "content": "a", "reasoning_content": _PROBE}
+        self.takes_thoughts = self._shows([_USER, thought])
+        if self.takes_thoughts:
+            self.way = thought_way(self.source, self._special, self.record)
+        # Without a way of its own a template may still have a switch (SmolLM3's system text).
+        self._switch = self.way is not None or "enable_thinking" in self.source
+        self.tool_format = self._tool_format(tool_format)
+        self.notes += self._thought_notes(name)
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether `enable_thinking` changes anything with this template."""
+        return self._switch
+
+    @property
+    def efficient_eos(self) -> bool:
+        """Whether only the last answer of a conversation is closed by the end of text."""
+        return self.record is not None and self.record.efficient_eos
+
+    @property
+    def saved_source(self) -> str:
+        """The template to save with a trained model: one that was trained without thoughts asks
+        for answers without them by itself."""
+        if self.thinking is False and self._switch and not self.source.startswith(_NO_THOUGHTS):
+            return _NO_THOUGHTS + self.source
+        return self.source
+
+    def with_thinking(self, thinking: bool | None) -> ChatFormat:
+        """The same format under another `enable_thinking`."""
+        other = copy.copy(self)
+        other.thinking = thinking
+        return other
+
+    def in_training(self, messages: Sequence[Message], last_only: bool) -> Sequence[Message]:
+        """The turns as they are learned from. `last_only` (`mask_history`): thoughts before the
+        last answer go, unless they are kept; a model's own template sees to that itself."""
+        if self.record is None or self.way is None or self.preserve or not last_only:
+            return messages
+        places = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        last = places[-1] if places else -1
+        return [m if i == last else self._bare(m) for i, m in enumerate(messages)]
+
+    def in_history(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The turns before a new answer: without their thoughts, unless they are kept."""
+        if self.record is None or self.way is None or self.preserve:
+            return messages
+        return [self._bare(message) for message in messages]
+
+    def _bare(self, message: Message) -> Message:
+        return stripped(message, self.way) if message.role == "assistant" else message
 
     def turns(
         self,
@@ -70,7 +130,7 @@ class ChatFormat:
         """The dicts to render, and the tools to hand to the template (None: none)."""
         if not self.takes_tools and tools:
             lines = "".join("\n" + json.dumps(tool, ensure_ascii=False) for tool in tools)
-            described = _TOOLS_HEAD + lines + _TOOLS_TAIL
+            described = TOOLS_HEAD + lines + TOOLS_TAIL
             system = f"{system}\n\n{described}" if system else described
             tools = ()
         turns: list[dict[str, Any]] = []
@@ -92,9 +152,30 @@ class ChatFormat:
     ) -> str:
         """The text of `turns`, as made by `turns()`. Raises one of RENDER_ERRORS."""
         source = self._tool_source if tools else self.source
-        return render(source, turns, self._special, tools, add_generation_prompt)
+        asked = self._variables()
+        text = render(source, turns, self._special, tools, add_generation_prompt, asked)
+        if add_generation_prompt and self.thinking is False and self.way is not None:
+            closed = text.rstrip().endswith(self.way.closing.strip())
+            return text if closed else text + self.way.empty
+        return text
+
+    def _variables(self) -> dict[str, Any]:
+        """What the template is told of thoughts; nothing where it has none."""
+        if not self._switch:
+            return {}
+        told: dict[str, Any] = {}
+        if self.thinking is not None:
+            told["enable_thinking"] = self.thinking
+        if self.preserve:
+            # Qwen 3.6 asks for the first, GLM-4.7 for the second.
+            told |= {"preserve_thinking": True, "clear_thinking": False}
+        return told
 
     def _add(self, turns: list[dict[str, Any]], message: Message) -> None:
+        if self.thinking is False and self._switch and message.role == "assistant":
+            message = stripped(message, self.way)
+        if self.tool_format == "glm4" and len(message.tool_calls) > 1:
+            raise RowFault("GLM-4's tool format has one call a turn, and it makes several at once")
         content = message.content
         if message.thoughts and not self.takes_thoughts:
             content = f"<think>\n{message.thoughts}\n</think>\n\n{content}"
@@ -128,65 +209,62 @@ class ChatFormat:
         except RENDER_ERRORS:
             return False
 
-    def _choose(self, tokenizer: FastTokenizer, name: str | None) -> tuple[str, str, str]:
-        """Template for talk, for talk with tools, and the family's name."""
-        if name in ("default", "empty"):
-            source = PLAIN if name == "default" else EMPTY
-            return self._opened(source, tokenizer), self._opened(source, tokenizer), name
-        own = tokenizer.chat_templates.get("default")
-        if name is not None and name not in NAMES:
-            near = difflib.get_close_matches(name, [*NAMES, "default", "empty"], 1)
-            meant = f"Did you mean {near[0]}? " if near else ""
-            raise _bad(
-                f"The template {name!r} is not known.",
-                f"{meant}Leave template out to use the model's own.",
+    def _tool_format(self, wanted: str | None) -> str:
+        """The tool format that is written. Raises BadInput where it is not the wanted one."""
+        call = {"role": "assistant", "content": "", "tool_calls": [_PROBE_CALL]}
+        result = {"role": "tool", "content": "r", "name": _PROBE}
+        own: str | None = WRITTEN_TOOL_FORMAT
+        if self.takes_tools:
+            try:
+                own = tool_format_of(self.render([_USER, call, result], [_PROBE_TOOL]))
+            except RENDER_ERRORS:
+                own = tool_format_of(self.render([_USER, call], [_PROBE_TOOL]))
+        if wanted is None or wanted == own:
+            return own or "own"
+        if wanted == WRITTEN_TOOL_FORMAT:
+            self.takes_tools = False
+            return wanted
+        writes = f"writes tools the {own} way" if own else "has a way of its own"
+        raise BadInput(
+            Problem(
+                f"tool_format is {wanted!r}, but the template in use {writes}.",
+                "tool_format",
+                "Leave tool_format out, write qwen, or use a model whose template has it.",
+                "tool_format",
             )
-        if own is None and name is not None:
-            raise _bad(
-                f"The model has no chat template of its own, so it can't be {name!r}.",
-                "Leave template out, or write template: default, for the plain format.",
-            )
-        if own is None:
-            self.notes.append(
-                "The model has no chat template; rows are written as Human: … Assistant: … "
-                "and each answer ends with the end-of-text token."
-            )
-            source = self._opened(PLAIN, tokenizer)
-            return source, source, "plain"
-        family = self._family(own, name)
-        return own, tokenizer.chat_templates.get("tool_use", own), family
+        )
 
-    def _opened(self, source: str, tokenizer: FastTokenizer) -> str:
-        """A plain format writes the beginning-of-text token where the model's texts have it."""
-        return "{{ bos_token }}" + source if tokenizer.adds_bos and tokenizer.bos_token else source
+    def _thought_notes(self, name: str | None) -> list[str]:
+        from engine.config.chat_templates import THINKING
 
-    def _family(self, own: str, name: str | None) -> str:
-        try:
-            shown = render(own, [_USER, {"role": "assistant", "content": "a"}], self._special)
-        except jinja2.TemplateSyntaxError as error:
-            raise BadInput(
-                Problem(
-                    f"The model's chat template is not valid Jinja: {error.message}.",
-                    f"chat template, line {error.lineno}",
-                    "Correct chat_template.jinja in the model's folder, or fetch it again.",
-                    "model_name_or_path",
-                )
-            ) from None
-        except RENDER_ERRORS as error:
-            raise _bad(
-                f"The model's chat template can't write a question and an answer: {error}.",
-                "Use template: default, or correct chat_template.jinja in the model's folder.",
-            ) from None
-        family = family_of(shown)
-        if name is not None and not all(mark in shown for mark in FAMILIES[NAMES[name]]):
-            looks = f"looks like {family}" if family else "is one of its own"
-            raise _bad(
-                f"template is {name!r}, but the model's chat template {looks}.",
-                "Leave template out to use the model's own.",
+        notes = []
+        if self.thinking is False and not self._switch:
+            notes.append("enable_thinking: false changes nothing: this template has no thoughts.")
+        if name in THINKING and not self._switch:
+            notes.append(
+                f"Template {name} is for models that think, but the text in use has no thoughts: "
+                "enable_thinking changes nothing."
             )
-        return family or "own"
+        if name and name.endswith("_nothink") and self._switch and self.thinking is not False:
+            notes.append(
+                f"Template {name} is for models without thoughts, but this model's own template "
+                "writes them: enable_thinking: false trains answers without."
+            )
+        if self.preserve and self._switch and not self._keeps_thoughts():
+            notes.append(
+                "preserve_thinking is on, but the model's own template leaves the thoughts of "
+                "earlier turns out."
+            )
+        return notes
+
+    def _keeps_thoughts(self) -> bool:
+        thought = {"role": "assistant", "content": "a", "reasoning_content": _PROBE}
+        return self._shows([_USER, thought, _USER, {"role": "assistant", "content": "b"}])
 
 
+_NO_THOUGHTS = (
+    "{%- if enable_thinking is not defined -%}{%- set enable_thinking = false -%}{%- endif -%}"
+)
 _USER = {"role": "user", "content": "u"}
 
 
@@ -194,7 +272,3 @@ def _call_text(call: Mapping[str, Any]) -> str:
     function = call["function"]
     inner = {"name": function["name"], "arguments": function.get("arguments", {})}
     return f"<tool_call>\n{json.dumps(inner, ensure_ascii=False)}\n</tool_call>"
-
-
-def _bad(what: str, hint: str) -> BadInput:
-    return BadInput(Problem(what, "template", hint, "template"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bisect
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokenizers import Encoding
 
-from engine.datasets.answers import Span, header_start, rendered_answers
+from engine.datasets.answers import Span, Tools, Turns, header_start, rendered_answers
 from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.cutoff import kept
 from engine.datasets.example import Example, Message, RowProblem
@@ -25,6 +26,7 @@ from engine.datasets.picture_rows import (
     check_placeholders,
     too_long,
 )
+from engine.datasets.thoughts import with_empty_thoughts
 from engine.datasets.tokenizer import FastTokenizer
 from engine.problem import BadInput, Problem
 
@@ -97,7 +99,8 @@ class _Marked:
 
 class Encoder:
     """Encodes rows for the model in `model_folder`, by the settings of `config`: template,
-    default_system, cutoff_len, train_on_prompt, mask_history, trust_remote_code.
+    default_system, cutoff_len, train_on_prompt, mask_history, enable_thinking, preserve_thinking,
+    tool_format, trust_remote_code.
 
     `notes` are sentences for a person, `eos_ids` every id that ends an answer. Thread-safe.
     Raises BadInput for a tokenizer or template that can't be used.
@@ -105,12 +108,18 @@ class Encoder:
 
     def __init__(self, model_folder: Path, config: RunConfig) -> None:
         self.tokenizer = FastTokenizer(model_folder, bool(config.trust_remote_code))
+        self.tokenizer.add_new(config)
         words = picture_words(config_of(model_folder), self.tokenizer)
-        self.chat = (
-            ChatFormat(self.tokenizer, config.template)
-            if words is None
-            else PictureFormat(words, self.tokenizer, config.template)
+        format_of = ChatFormat if words is None else partial(PictureFormat, words)
+        self.chat: ChatFormat = format_of(
+            self.tokenizer,
+            config.template,
+            config.enable_thinking,
+            bool(config.preserve_thinking),
+            config.tool_format,
         )
+        if config.train_on_prompt and self.chat.efficient_eos:
+            raise _prompt_untrained(config.template or "")
         # How pictures become tokens; None for a model that reads none.
         self.pictures: PictureReader | None = (
             None if words is None else counted(model_folder, words, self.tokenizer, config)
@@ -127,7 +136,14 @@ class Encoder:
     @property
     def template_source(self) -> str:
         """The Jinja template in use, to be saved with the trained model."""
-        return self.chat.source
+        return self.chat.saved_source
+
+    def thinking(self, thinking: bool | None) -> Encoder:
+        """The same encoder under another `enable_thinking`."""
+        other = copy.copy(self)
+        other.chat = self.chat.with_thinking(thinking)
+        other.__dict__.pop("opening_tokens", None)
+        return other
 
     @property
     def pad_id(self) -> int:
@@ -189,10 +205,11 @@ class Encoder:
         """
         turns = [_message(message) for message in messages]
         system = turns.pop(0).content if turns and turns[0].role == "system" else ""
-        prepared, given = self.chat.turns(turns, self._system(system), tools or ())
         try:
+            history = self.chat.in_history(turns)
+            prepared, given = self.chat.turns(history, self._system(system), tools or ())
             return self.chat.render(prepared, given, add_generation_prompt)
-        except RENDER_ERRORS as error:
+        except (*RENDER_ERRORS, RowFault) as error:
             raise BadInput(
                 Problem(
                     f"The model's template refuses this conversation: {error}.",
@@ -210,6 +227,8 @@ class Encoder:
             raise self._refused(example, RowFault("there is no answer"))
         try:
             return self.asked(example)
+        except RowFault as fault:
+            raise self._refused(example, fault) from None
         except RENDER_ERRORS as error:
             raise self._refused(example, RowFault(f"the template refuses it: {error}")) from None
 
@@ -223,7 +242,8 @@ class Encoder:
         before = messages[: places[-1]] if places else messages
         if not before and not example.system:
             raise RowFault("nothing stands before its answer")
-        turns, tools = self.chat.turns(before, self._system(example.system), example.tools)
+        history = self.chat.in_history(before)
+        turns, tools = self.chat.turns(history, self._system(example.system), example.tools)
         text = self.chat.render(turns, tools, True)
         if not places:
             return text, ""
@@ -278,21 +298,28 @@ class Encoder:
     def _plan(self, example: Example) -> _Plan:
         if example.kind == "text":
             return _Plan(example.text, [], [], None)
-        messages = self._conversation(example)
+        messages = self.chat.in_training(self._conversation(example), self._mask_history)
         turns, tools = self.chat.turns(messages, self._system(example.system), example.tools)
         if self.pictures is None and not example.media:
-            text, spans = rendered_answers(self.chat, turns, tools)
+            text, spans = self._with_answers(turns, tools)
             return _Plan(text, spans, turns, tools)
         if self.pictures is None:
             raise RowFault(READS_TEXT)
         check_placeholders(example)
-        text, spans = rendered_answers(self.chat, turns, tools)
+        text, spans = self._with_answers(turns, tools)
         plan = _Plan(text, spans, turns, tools)
         if not example.media:
             return plan
         laid = self.pictures.lay_out(text, example.media)
         marked = self._mark(laid.ids, laid.starts, plan)
         return replace(plan, laid=laid, marked=_with_pictures(marked, laid, self.cutoff))
+
+    def _with_answers(self, turns: Turns, tools: Tools) -> tuple[str, list[Span]]:
+        """The text of a conversation, its answers in it, and the thoughts they are given."""
+        text, spans = rendered_answers(self.chat, turns, tools)
+        if self.chat.way is None or self.chat.thinking is None:
+            return text, spans
+        return with_empty_thoughts(text, spans, self.chat.way, self.chat.thinking)
 
     def prompt_ids(self, text: str, pictures: Sequence[str] = ()) -> list[int]:
         """`text`, rendered by this encoder, as tokens, with those of its pictures. Raises RowFault
@@ -398,6 +425,19 @@ def _with_pictures(row: _Marked, laid: Laid, cutoff: int | None) -> _Marked:
             raise too_long(sum(laid.inside), len(laid.ids), cutoff)
     trained = [mark and not inside for mark, inside in zip(row.trained, laid.inside, strict=True)]
     return replace(row, trained=trained)
+
+
+def _prompt_untrained(name: str) -> BadInput:
+    """Rule 48: where no answer but the last is closed, a prompt would be learned as its ending."""
+    return BadInput(
+        Problem(
+            f"train_on_prompt can't be used with template {name}: it closes only the last answer "
+            "of a row, so that the model would learn to go on with the next question.",
+            "train_on_prompt",
+            "Switch train_on_prompt off, or leave template out.",
+            "train_on_prompt",
+        )
+    )
 
 
 def packs(config: RunConfig) -> bool:

@@ -107,15 +107,17 @@ def render(
     special_tokens: Mapping[str, str],
     tools: Sequence[Mapping[str, Any]] | None = None,
     add_generation_prompt: bool = False,
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
-    """The text of `messages` (plain dicts). Raises jinja2.TemplateError, TypeError, ValueError
-    as the template does."""
+    """The text of `messages` (plain dicts). `variables` are what a template may ask beside them
+    (`enable_thinking`). Raises jinja2.TemplateError, TypeError, ValueError as the template does."""
     return compile_template(source).render(
         messages=[_with_reasoning(message) for message in messages],
         tools=list(tools) if tools else None,
         documents=None,
         add_generation_prompt=add_generation_prompt,
         **special_tokens,
+        **(variables or {}),
     )
 
 

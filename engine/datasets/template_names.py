@@ -1,8 +1,8 @@
-"""The names that run descriptions give to prompt formats, and how each shows in rendered text.
+"""How the families of chat templates show in rendered text, and the plain formats.
 
-finetui always renders with the model's own template. A name is accepted when that template writes
-the markers of the named family, so that a published file runs and a mistaken one is refused.
-`default` and `empty` are formats of their own, for base models.
+A name in a run description is the model's own template where that writes the marks of the named
+family, so that a published file runs without looking anywhere else. `default` and `empty` are
+formats of their own, for base models.
 """
 
 from __future__ import annotations
@@ -26,38 +26,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "gpt_oss": ("<|start|>user<|message|>", "<|end|>"),
     "alpaca": ("### Instruction:", "### Response:"),
     "zephyr": ("<|user|>\n", "<|assistant|>\n"),
-}
-
-# Names of run descriptions -> family.
-NAMES: dict[str, str] = {
-    **{family: family for family in FAMILIES},
-    **dict.fromkeys(
-        (
-            "chatml_de",
-            "smollm",
-            "smollm2",
-            "qwen",
-            "qwen3",
-            "qwen3_nothink",
-            "yi",
-            "intern2",
-            "internlm2",
-            "dbrx",
-            "marco",
-            "mimo",
-            "opencoder",
-            "seed_coder",
-        ),
-        "chatml",
-    ),
-    **dict.fromkeys(("llama2", "llama2_zh", "ministral", "mistral_small"), "mistral"),
-    **dict.fromkeys(("gemma2", "gemma3"), "gemma"),
-    **dict.fromkeys(("phi_small", "phi4_mini"), "phi"),
-    "glmz1": "glm4",
-    "deepseekr1": "deepseek3",
-    "granite3_vision": "granite3",
-    "gpt": "gpt_oss",
-    **dict.fromkeys(("olmo", "olmo2", "tulu", "falcon3"), "zephyr"),
 }
 
 # Roles spelled out, each text closed by the end of text: the usual format for base models.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.models.folder import read_json
+from engine.models.rope import Scaling, into_config
 
 if TYPE_CHECKING:
     from engine.datasets import Encoder
@@ -36,13 +37,20 @@ def copy_companions(model: Path, texts: Path, into: Path, own_code: bool) -> Non
 
 
 def write_configs(
-    model: Path, into: Path, dtype: str, untied: bool, vocabulary: int | None, encoder: Encoder
+    model: Path,
+    into: Path,
+    dtype: str,
+    untied: bool,
+    vocabulary: int | None,
+    encoder: Encoder,
+    rope: Scaling | None = None,
 ) -> dict[str, Any]:
     """Write config.json and generation_config.json; returns the first.
 
     The base's, but for the number type, a head that stands alone now, a vocabulary that has grown,
     and the ids that end an answer: with all of them `generate` stops where the template does.
-    `vocabulary` is the embedding's rows where they are known to have changed.
+    `vocabulary` is the embedding's rows where they are known to have changed, `rope` how positions
+    are scaled where an adapter was trained so.
     """
     config = read_json(model / "config.json")
     inner = config.get("text_config")
@@ -59,6 +67,8 @@ def write_configs(
             place["vocab_size"] = vocabulary
     if not named:
         config["dtype"] = dtype
+    if rope is not None:
+        into_config(config, rope)
     _write(into / "config.json", config)
     path = model / "generation_config.json"
     generation: dict[str, Any] = {"_from_model_config": True}
@@ -81,8 +91,8 @@ def write_template(into: Path, encoder: Encoder, trained: bool, chosen: str | No
 
     A base model that was not trained here and has no template keeps having none.
     """
-    has_own = bool(encoder.tokenizer.chat_templates)
-    if chosen in ("default", "empty") or (trained and not has_own):
+    own = encoder.tokenizer.chat_templates.get("default")
+    if encoder.template_source != own and (chosen is not None or trained):
         (into / "chat_template.jinja").write_text(encoder.template_source, encoding="utf-8")
 
 

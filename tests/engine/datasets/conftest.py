@@ -141,6 +141,8 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINETUI_CACHE", str(tmp_path / "finetui-cache"))
+    # Named templates are fetched through pip: not in these tests.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
 
 
 @pytest.fixture
