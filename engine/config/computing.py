@@ -95,13 +95,13 @@ class ComputingGroup:
         "newer).",
         usual="off; on for full fine-tuning of large models on Hopper",
         goes_with=("fp8_backend", "bf16"),
+        needs="torchao",
     )
-    fp8_backend: Literal["auto", "torchao", "te"] = setting(
+    fp8_backend: Literal["auto", "torchao"] = setting(
         "auto",
         label="FP8 by",
         section=_SECTION,
-        help="The library that does it: torchao, or NVIDIA's Transformer Engine (te); auto takes "
-        "torchao where it is installed.",
+        help="The library that does it; auto takes torchao, the only one here.",
         usual="auto",
         goes_with=("fp8",),
         applies=_fp8,
@@ -205,24 +205,12 @@ def kernel_packages_are_there(config: RunConfig) -> Problem | None:
             hint="Install it with: pip install 'finetui[liger]'",
             setting="enable_liger_kernel",
         )
-    if config.fp8 and fp8_library(config) is None:
-        package = "transformer-engine" if config.fp8_backend == "te" else "torchao"
+    if config.fp8 and find_spec("torchao") is None:
         return Problem(
-            f"fp8 needs the package {package}, which is not installed.",
-            hint="Install it with: pip install "
-            + ("'transformer-engine[pytorch]'" if package != "torchao" else "'finetui[fp8]'"),
+            "fp8 needs the package torchao, which is not installed.",
+            hint="Install it with: pip install 'finetui[fp8]'",
             setting="fp8",
         )
-    return None
-
-
-def fp8_library(config: Any) -> Literal["torchao", "te"] | None:
-    """The library that FP8 runs on: the one asked for, or the first that is installed."""
-    modules = {"torchao": "torchao", "te": "transformer_engine"}
-    wanted = modules if config.fp8_backend == "auto" else {config.fp8_backend: ""}
-    for name, module in modules.items():
-        if name in wanted and find_spec(module) is not None:
-            return "torchao" if name == "torchao" else "te"
     return None
 
 

@@ -6,12 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from engine.config.vocabulary import NewTokens, new_tokens
 from engine.paths import cache_dir
 from engine.problem import BadInput, Problem
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
 
 _NAMED = (
     "bos_token",
@@ -63,6 +67,32 @@ class FastTokenizer:
         if self.pad_id is None:
             self.pad_id = self.eos_ids[0] if self.eos_ids else 0
         self._config = config
+        self.new_ids: frozenset[int] = frozenset()
+        self.split_special_tokens = bool(config.get("split_special_tokens"))
+        self.backend.encode_special_tokens = self.split_special_tokens
+
+    def add_new(self, config: RunConfig) -> None:
+        """Add the tokens that a run's settings add; `new_ids` are those the folder hadn't.
+
+        Raises BadInput for a file of tokens that can't be read.
+        """
+        before = self.backend.get_vocab(with_added_tokens=True)
+        fresh = as_added(new_tokens(config))
+        if fresh:
+            self.backend.add_tokens([token for token in fresh if not token.special])
+            self.backend.add_special_tokens([token for token in fresh if token.special])
+            self.special_texts |= {token.content for token in fresh if token.special}
+            ids = (self.backend.token_to_id(token.content) for token in fresh)
+            known = set(before.values())
+            self.new_ids = frozenset(i for i in ids if i is not None and i not in known)
+        if config.split_special_tokens:
+            self.split_special_tokens = True
+            self.backend.encode_special_tokens = True
+
+    @property
+    def rows(self) -> int:
+        """How many rows the embeddings need for all its tokens."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     @property
     def adds_bos(self) -> bool:
@@ -116,6 +146,12 @@ class FastTokenizer:
                 if isinstance(item, int) and item not in found:
                     found.append(item)
         return tuple(found)
+
+
+def as_added(new: NewTokens) -> list[AddedToken]:
+    """New tokens as every tokenizer here takes them, plain ones first."""
+    plain = [AddedToken(text, special=False, normalized=False) for text in new.plain]
+    return plain + [AddedToken(text, special=True, normalized=False) for text in new.special]
 
 
 def _load(path: Path) -> Tokenizer:

@@ -13,6 +13,7 @@ from engine.export.companions import copy_companions, write_configs, write_templ
 from engine.export.modelfile import modelfile
 from engine.export.target import check_room, check_target, written_beside
 from engine.models.folder import read_json
+from engine.models.rope import stored_scaling
 from engine.runs.session import JobSession
 
 if TYPE_CHECKING:
@@ -102,7 +103,15 @@ class _Export:
             session.progress("writing configs", 0, 1, "parts")
             base = read_json(sources.folder / "config.json")
             copy_companions(sources.folder, texts, folder, own_code="auto_map" in base)
-            described = write_configs(sources.folder, folder, dtype, untied, vocabulary, encoder)
+            described = write_configs(
+                sources.folder,
+                folder,
+                dtype,
+                untied,
+                vocabulary,
+                encoder,
+                stored_scaling(sources.adapters),
+            )
             write_template(folder, encoder, bool(sources.adapters), self.config.template)
             _, infos = weights.stored_weights(folder)
             parameters = sum(info.elements for info in infos.values())

@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.models.adapter_start import (
+    Start,
+    read_start,
+    remember_start,
+    same_decomposition,
+    take_out,
+)
+from engine.models.blocks import expand_as, read_expansion, remember_expansion
 from engine.models.folder import check_adapter
 from engine.models.precision import Precision
 from engine.models.score_head import (
@@ -150,30 +158,37 @@ def load_with_adapter(
 def attach_adapters(model: Any, folders: list[Path], precision: Precision, trainable: bool) -> Any:
     """The adapters in `folders` put onto a loaded base; all but the last are merged into it.
 
-    On a reward model an adapter brings its head too, in its weights or as `value_head.safetensors`;
+    What an adapter was trained on beside the plain base is made again first: a base without
+    PiSSA's start, or with LLaMA Pro's new blocks. On a reward model an adapter brings its head too, in its weights or as `value_head.safetensors`;
     without one the base's is trained on. Raises BadInput for a reward model's adapter on a model
     that is none, and as `load_with_adapter` does.
     """
     from peft import PeftModel
 
     scores = has_score_head(model)
+    start: Start | None = None
+    places: tuple[int, ...] | None = None
     for position, adapter in enumerate(folders):
         last = position == len(folders) - 1
         if not scores:
             refuse_reward_model(adapter)
         fit_vocabulary(model, adapter)
+        start = read_start(adapter)
+        places = _ready_base(model, adapter, start) or places
         try:
             widened = precision.trained == "fp32" and trainable
             if scores:
-                model = _attach_scoring(model, adapter, trainable and last, widened)
+                model = _attach_scoring(model, adapter, start, trainable and last, widened)
             else:
-                model = PeftModel.from_pretrained(
-                    model,
-                    str(adapter),
-                    is_trainable=trainable and last,
-                    autocast_adapter_dtype=widened,
-                    local_files_only=True,
-                )
+                with same_decomposition():
+                    model = PeftModel.from_pretrained(
+                        model,
+                        str(adapter),
+                        is_trainable=trainable and last,
+                        autocast_adapter_dtype=widened,
+                        config=_description(adapter, start),
+                        local_files_only=True,
+                    )
         except (RuntimeError, ValueError, KeyError, OSError, TypeError) as error:
             if "size mismatch" in str(error) or "not found in the base model" in str(error):
                 what = "The adapter does not fit this base model: its shapes or modules differ."
@@ -189,21 +204,48 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
             ) from error
         if not last:
             model = model.merge_and_unload()
+    if start is not None:
+        remember_start(model, start)
+    if places is not None:
+        remember_expansion(model, places)
     if not trainable:
         model.eval()
     return model
 
 
-def _attach_scoring(model: Any, adapter: Path, trainable: bool, widened: bool) -> Any:
+def _ready_base(model: Any, adapter: Path, start: Start | None) -> tuple[int, ...] | None:
+    """Make the base what the adapter was trained on: with new blocks (whose places it returns),
+    or without the adapter's start."""
+    places = read_expansion(adapter)
+    if places is not None:
+        expand_as(model, places, adapter)
+    if start is not None:
+        take_out(model, start, adapter)
+    return places
+
+
+def _description(adapter: Path, start: Start | None) -> Any:
+    """What peft is told of the adapter; one whose start is out of the base has no other start."""
+    from peft import PeftConfig
+
+    described: Any = PeftConfig.from_pretrained(str(adapter))
+    if start is not None:
+        described.init_lora_weights = True
+    return described
+
+
+def _attach_scoring(
+    model: Any, adapter: Path, start: Start | None, trainable: bool, widened: bool
+) -> Any:
     """An adapter on a reward model, the head among what it holds.
 
     The usual tool trains reward models as language models, with the head in a file beside the
     adapter; peft takes such adapters only with their head in place.
     """
-    from peft import PeftConfig, PeftModelForSequenceClassification, set_peft_model_state_dict
+    from peft import PeftModelForSequenceClassification, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    described: Any = PeftConfig.from_pretrained(str(adapter))
+    described = _description(adapter, start)
     described.task_type = "SEQ_CLS"
     described.inference_mode = not trainable
     # peft adds these two for such a task, each time anew.
@@ -214,9 +256,10 @@ def _attach_scoring(model: Any, adapter: Path, trainable: bool, widened: bool) -
     weights.setdefault(f"base_model.model.{SCORE}.weight", head.weight.detach().cpu())
     if head.bias is not None:
         weights.setdefault(f"base_model.model.{SCORE}.bias", head.bias.detach().cpu())
-    wrapped: Any = PeftModelForSequenceClassification(
-        model, described, autocast_adapter_dtype=widened
-    )
+    with same_decomposition():
+        wrapped: Any = PeftModelForSequenceClassification(
+            model, described, autocast_adapter_dtype=widened
+        )
     set_peft_model_state_dict(wrapped, weights)
     stored = read_value_head(adapter)
     if stored is not None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "finetui_rows"
+ON_ROWS = (
+    "Rows lie end to end, without padding: sdpa attends to each row by itself (flash_attn: "
+    "disabled trains on padded batches instead)."
+)
 
 
 def register() -> str:
@@ -32,6 +36,11 @@ def register() -> str:
     return NAME
 
 
+def on_rows(model: Any) -> bool:
+    """Whether `model` attends row by row."""
+    return getattr(model.config, "_attn_implementation", None) == NAME
+
+
 def fits(model: Any, longest: int) -> bool:
     """Whether `model` can attend row by row, for rows of up to `longest` tokens.
 
@@ -41,6 +50,8 @@ def fits(model: Any, longest: int) -> bool:
     """
     if not getattr(model, "_supports_attention_backend", False):
         return False
+    if getattr(model.config, "vision_config", None) is not None:
+        return False  # pictures are attended to both ways, and may count positions in two directions
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if window is not None and longest > window:

@@ -98,7 +98,9 @@ class _Run:
 
     def _prepare(self) -> Prepared:
         from engine.datasets import Encoder, prepare
-        from engine.models import resolve
+        from engine.models.processor import see_through
+        from engine.models import adapter_folders, choose_device, resolve
+        from engine.models.computing import plan_computing
         from engine.models.quantised.stored import check_stored
 
         session, config = self.session, self.config
@@ -110,7 +112,13 @@ class _Run:
         )
         for note in check_stored(self.model_folder.path, config, for_training=True):
             session.say(note, "note")
+        self.adapters = adapter_folders(",".join(config.adapters))
+        # What can't be computed here is told before any row is read.
+        plan_computing(
+            self.model_folder.path, config, choose_device(config), True, self.adapters
+        )
         self.encoder = Encoder(self.model_folder.path, config)
+        self.pictures = see_through(self.encoder, self.model_folder.path, config)
         prepared = prepare(config, self.encoder, session.progress, self._check_stop)
         if not len(prepared.train):
             raise BadInput(
@@ -132,9 +140,13 @@ class _Run:
         session, config = self.session, self.config
         session.progress("loading the model", 0, 3, "parts")
         from engine.models import choose_device, choose_precision, load_model, load_tokenizer
+        from engine.models.computing import computing_notes
+        from engine.models.parameter_list import parameter_lines
         from engine.models.quantise import count_parameters
         from engine.models.threads import choose_threads, use_threads
+        from engine.models.vocabulary import add_to_tokenizer, grow_embeddings
         from engine.telemetry import memory_left
+        from engine.training.attention import ON_ROWS, on_rows
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
         from engine.training.dataset import to_dataset
@@ -142,13 +154,17 @@ class _Run:
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer
 
+        words = self.encoder.tokenizer
         threads = resume.threads if resume and resume.threads else choose_threads().count
         use_threads(threads)
         device = choose_device(config)
         precision = choose_precision(config, device)
         for note in precision.notes:
             session.say(note, "note")
-        tokenizer = load_tokenizer(self.model_folder.path, bool(config.trust_remote_code))
+        tokenizer = load_tokenizer(
+            self.model_folder.path, bool(config.trust_remote_code), config.split_special_tokens
+        )
+        add_to_tokenizer(tokenizer, config)
         if self.encoder.template_source:
             tokenizer.chat_template = self.encoder.template_source
         session.control.check()
@@ -156,11 +172,18 @@ class _Run:
         session.progress("loading the model", 1, 3, "parts")
         _seed(config.seed)
         head = STAGES[config.stage].head
-        model = load_model(self.model_folder.path, config, precision, device, True, head)
+        model = load_model(
+            self.model_folder.path, config, precision, device, True, head, self.adapters
+        )
+        for note in (*computing_notes(model), *grow_embeddings(model, words, config)):
+            session.say(note)
         session.control.check()
         session.progress("loading the model", 2, 3, "parts")
         _seed(config.seed)  # the adapter's first values depend on the seed alone
         model = apply_method(model, config, precision)
+        if config.print_param_status:
+            for line in parameter_lines(model):
+                session.say(line)
         watch = MemoryWatch(memory_left, int(config.memory_reserve_gb * GIB))
         gate = Gate(session, guards=(watch.check,))
         pace = Pace(resume.elapsed if resume else 0.0, paused=lambda: gate.paused_seconds)
@@ -208,9 +231,13 @@ class _Run:
                 session=session,
                 encoder=self.encoder,
                 model_folder=self.model_folder,
+                pictures=self.pictures,
             )
         )
         voice.trainer = trainer
+        trainer.saves_embeddings = bool(words.new_ids)
+        if on_rows(model):
+            session.say(ON_ROWS)
         watch.start(_layers(model))
         session.progress("loading the model", 3, 3, "parts")
         if config.dataloader_num_workers:

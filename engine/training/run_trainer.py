@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -24,6 +24,7 @@ from transformers.trainer_callback import ExportableState
 
 from engine.models.quantise import count_parameters, unmarked
 from engine.models.rope import write_scaling
+from engine.models.changed_base import save_beside
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
 from engine.training.dataset import EpochSampler, Strategy
@@ -32,13 +33,17 @@ from engine.training.resume import Resume, load_adapter_weights
 from engine.training.rng import random_state, set_random_state
 from engine.training.stop import Gate
 
+if TYPE_CHECKING:
+    from engine.models.processor import Pictures
+
 
 class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
     """The part of a trainer that all stages share.
 
     `gate` is asked between micro-batches. `writer` writes the checkpoints. `order` is the sampling
     strategy. `autocast` is the type that matrix products run in ("bf16"), opened by
-    `forward_autocast` around the forward pass, or None. Everything else goes to the trainer behind
+    `forward_autocast` around the forward pass, or None. `pictures` is what a vision-language model
+    sees through: its processor is saved with the weights. Everything else goes to the trainer behind
     this one. The training set has a column `length` where `own_order` is set.
     """
 
@@ -55,6 +60,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         order: Strategy = "random",
         autocast: str | None = None,
         resume: Resume | None = None,
+        pictures: Pictures | None = None,
         **kwargs: Any,
     ) -> None:
         self._order = order  # a trainer may ask for its sampler while it is being built
@@ -64,6 +70,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         self.gate = gate
         self.writer = writer
         self.resume = resume
+        self.pictures = pictures
         self.autocast_type = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[autocast]
         self._step_tokens = 0
         self._step_losses: list[torch.Tensor] = []
@@ -208,7 +215,10 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
             chosen["save_embedding_layers"] = True if self.saves_embeddings else "auto"
             write_scaling(self.model, folder)
         self.model.save_pretrained(folder, state_dict=state_dict, **chosen)
-        if self.processing_class is not None:
+        save_beside(self.model, folder)
+        if self.pictures is not None:
+            self.pictures.save(folder, self.processing_class)
+        elif self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

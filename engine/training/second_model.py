@@ -60,11 +60,20 @@ def load_frozen(
     With `bits` (8 or 4) its linear layers are held in so many, by bitsandbytes.
     """
     from engine.models import load_model
+    from engine.models.vocabulary import grow_embeddings
 
     precision = parts.precision
     held = replace(precision, weights=precision.autocast or precision.weights)
-    config = replace(parts.config, quantization_bit=bits, quantization_method="bnb")
-    model = load_model(path, config, held, parts.device, for_training=True, head=head)
+    config = replace(
+        parts.config,
+        quantization_bit=bits,
+        quantization_method="bnb",
+        # What the run itself may start from at random, a second model holds trained.
+        train_from_scratch=False,
+    )
+    model: Any = load_model(path, config, held, parts.device, for_training=True, head=head)
+    if path.resolve() == parts.model_folder.path.resolve():
+        grow_embeddings(model, parts.encoder.tokenizer, config)
     return model.requires_grad_(False)
 
 
