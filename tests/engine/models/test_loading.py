@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from engine.config import RunConfig
 from engine.models.load import load_model, load_tokenizer, load_with_adapter
 from engine.models.precision import Precision
 from engine.problem import BadInput
@@ -18,9 +18,8 @@ FP32 = Precision("fp32", "fp32", None, "fp32")
 BF16 = Precision("bf16", "fp32", None, "bf16")
 
 
-def config(**changes: Any) -> SimpleNamespace:
-    values = {"flash_attn": "auto", "trust_remote_code": False, "use_kv_cache": True}
-    return SimpleNamespace(**{**values, **changes})
+def config(**changes: Any) -> RunConfig:
+    return RunConfig(**changes)
 
 
 def test_the_model_loads_in_the_wanted_type(tiny_llama: Path) -> None:
