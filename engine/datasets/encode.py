@@ -102,14 +102,18 @@ class Encoder:
     default_system, cutoff_len, train_on_prompt, mask_history, enable_thinking, preserve_thinking,
     tool_format, trust_remote_code.
 
+    `weights_folder` is the model's own where `model_folder` only holds its texts (an adapter's).
     `notes` are sentences for a person, `eos_ids` every id that ends an answer. Thread-safe.
     Raises BadInput for a tokenizer or template that can't be used.
     """
 
-    def __init__(self, model_folder: Path, config: RunConfig) -> None:
+    def __init__(
+        self, model_folder: Path, config: RunConfig, weights_folder: Path | None = None
+    ) -> None:
         self.tokenizer = FastTokenizer(model_folder, bool(config.trust_remote_code))
         self.tokenizer.add_new(config)
-        words = picture_words(config_of(model_folder), self.tokenizer)
+        weights_folder = weights_folder or model_folder
+        words = picture_words(config_of(weights_folder), self.tokenizer)
         format_of = ChatFormat if words is None else partial(PictureFormat, words)
         self.chat: ChatFormat = format_of(
             self.tokenizer,
@@ -122,7 +126,7 @@ class Encoder:
             raise _prompt_untrained(config.template or "")
         # How pictures become tokens; None for a model that reads none.
         self.pictures: PictureReader | None = (
-            None if words is None else counted(model_folder, words, self.tokenizer, config)
+            None if words is None else counted(weights_folder, words, self.tokenizer, config)
         )
         self.notes: tuple[str, ...] = tuple(self.chat.notes)
         self.cutoff = config.cutoff_len

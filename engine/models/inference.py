@@ -15,6 +15,7 @@ from engine.models.computing import computing_notes
 from engine.models.load import adapter_folders, attach_adapters, load_model
 from engine.models.locate import resolve
 from engine.models.precision import Precision, choose_precision
+from engine.models.processor import Pictures, see_through
 from engine.models.quantised.stored import check_stored
 from engine.models.rope import context_of
 from engine.models.score_head import holds_head, refuse_reward_model
@@ -42,7 +43,7 @@ class Loaded:
     """A model in eval mode on `device`, and the encoder that writes texts as it was trained on.
 
     `eos_ids` are all ids that end an answer; `context` is the most tokens the model can attend
-    to, None where its config doesn't say.
+    to, None where its config doesn't say. `pictures` reads those of a vision-language model.
     """
 
     sources: Sources
@@ -52,6 +53,7 @@ class Loaded:
     precision: Precision
     eos_ids: tuple[int, ...]
     context: int | None
+    pictures: Pictures | None = None
 
 
 def find_sources(config: RunConfig, session: JobSession) -> Sources:
@@ -97,7 +99,8 @@ def load_for_inference(
     precision = choose_precision(config, device, for_training=False, stored_dtype=stored)
     for note in precision.notes:
         session.say(note, "note")
-    encoder = Encoder(text_folder(sources), config)
+    encoder = Encoder(text_folder(sources), config, sources.folder)
+    pictures = see_through(encoder, sources.folder, config)
     for note in encoder.notes:
         session.say(note, "note")
     session.progress(label, 1, 3, "parts")
@@ -115,6 +118,8 @@ def load_for_inference(
         for note in grow_embeddings(model, encoder.tokenizer, config):
             session.say(note)
     model.requires_grad_(False)
+    if pictures is not None:
+        pictures.reads_for(model)
     session.progress(label, 3, 3, "parts")
     return Loaded(
         sources,
@@ -124,6 +129,7 @@ def load_for_inference(
         precision,
         end_ids(encoder.eos_ids, model),
         context_of(model),
+        pictures,
     )
 
 

@@ -14,13 +14,17 @@ import shutil
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import Limits, find_picture, media_root, open_picture
-from engine.datasets.picture_rows import Laid, laid
+from engine.datasets.picture_rows import Laid, laid_out
 from engine.models.folder import read_json
 from engine.problem import BadInput, Problem
+
+if TYPE_CHECKING:
+    from engine.datasets import Encoder
+    from engine.datasets.tokenizer import FastTokenizer
 
 _VIDEO = "video_processor"
 _VIDEO_FILE = "video_preprocessor_config.json"
@@ -34,14 +38,20 @@ class Pictures:
     can't be loaded.
     """
 
-    def __init__(self, folder: Path, config: Any) -> None:
+    def __init__(self, folder: Path, config: Any, tokenizer: FastTokenizer) -> None:
         self.folder = folder
+        self._tokenizer = tokenizer
         self.processor = load_processor(folder, config)
         self.placeholder = str(self.processor.image_token)
         self.root = media_root(config)
         self.limits = Limits.of(config)
         self._options = _image_options(self.processor, config)
         self._takes: frozenset[str] | None = None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The tokens whose places the pictures' features take."""
+        return tuple(token for token in self.processor.image_token_ids if token is not None)
 
     def reads_for(self, model: Any) -> None:
         """From now on `inputs` gives what this model's forward pass takes, and nothing else."""
@@ -50,20 +60,39 @@ class Pictures:
 
     def lay_out(self, text: str, names: Sequence[str]) -> Laid:
         """`text` as tokens, each placeholder as the tokens of its picture. Raises RowFault."""
+        pieces = text.split(self.placeholder)
+        if len(pieces) != len(names) + 1:
+            raise RowFault(
+                f"the model's template writes {len(pieces) - 1} of its {len(names)} pictures"
+            )
         pictures = [self._open(name) for name in names]
+        return laid_out(self._tokenizer, pieces, self.words(pictures), self.placeholder)
+
+    def words(self, pictures: Sequence[Any]) -> list[str]:
+        """What the processor writes in place of each picture's placeholder. Raises RowFault."""
+        found: list[str] = []
+        replace = self.processor.get_text_with_replacements
+
+        def listening(*args: Any, **kwargs: Any) -> Any:
+            texts, replaced = replace(*args, **kwargs)
+            found.extend(one["replacement"] for one in replaced[0])
+            return texts, replaced
+
+        # An attribute of this processor alone: every family's expansion goes through it.
+        self.processor.get_text_with_replacements = listening
         try:
-            out = self.processor(
-                text=[text],
-                images=[pictures],
+            self.processor(
+                text=[self.placeholder * len(pictures)],
+                images=[list(pictures)],
                 images_kwargs=self._options,
-                text_kwargs={"add_special_tokens": False, "return_offsets_mapping": True},
-                return_text_replacement_offsets=True,
             )
         except (ValueError, IndexError, TypeError) as error:
             raise RowFault(f"the model's processor refuses it: {_first_line(error)}") from None
-        replaced = out["text_replacement_offsets"][0]
-        ids = [int(token) for token in out["input_ids"][0]]
-        return laid(ids, out["offset_mapping"][0], replaced)
+        finally:
+            del self.processor.get_text_with_replacements
+        if len(found) != len(pictures):
+            raise RowFault("the model's processor does not tell what a picture becomes")
+        return found
 
     def inputs(self, ids: Any, rows: Sequence[Sequence[str]]) -> dict[str, Any]:
         """What the forward pass takes beside `ids` (rows, length): the pixels of all pictures of
@@ -123,6 +152,18 @@ class Pictures:
         if not name or not self.processor.return_mm_token_type_ids:
             return {}
         return {name: torch.tensor(self.processor.create_mm_token_type_ids(ids.tolist()))}
+
+
+def see_through(encoder: Encoder, folder: Path, config: Any) -> Pictures | None:
+    """Let `encoder` read pictures by the processor of the model in `folder`; returns it.
+
+    None for a model that reads only text. Raises BadInput for a processor that can't be loaded.
+    """
+    if encoder.pictures is None:
+        return None
+    pictures = Pictures(folder, config, encoder.tokenizer)
+    encoder.read_pictures_by(pictures)
+    return pictures
 
 
 def load_processor(folder: Path, config: Any) -> Any:

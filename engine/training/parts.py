@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.datasets import Encoder
     from engine.models.locate import ModelFolder
     from engine.models.precision import Precision
+    from engine.models.processor import Pictures
     from engine.runs.session import JobSession
     from engine.training.checkpoints_write import CheckpointWriter
     from engine.training.dataset import Strategy
@@ -28,6 +29,7 @@ class Parts:
     and `evaluation` (None without validation rows) hold rows in the stage's form and a column
     `length`. `checkpointing` tells whether activations are computed again in the backward pass.
     `resume` is the checkpoint that the run goes on from. `callbacks` are to be handed on.
+    `pictures` reads those of a vision-language model's rows.
     """
 
     config: RunConfig
@@ -46,6 +48,7 @@ class Parts:
     session: JobSession
     encoder: Encoder
     model_folder: ModelFolder
+    pictures: Pictures | None = None
 
     def arguments(self, kind: type, **more: Any) -> Any:
         """The trainer's arguments of a class of TRL's or transformers', with `more` set."""
@@ -77,6 +80,7 @@ class Parts:
             "order": order_of(self.config),
             "autocast": "bf16" if self.precision.autocast == "bf16" else None,
             "resume": self.resume,
+            "pictures": self.pictures,
         }
 
     def say_dropout_is_off(self, why: str) -> None:

@@ -40,10 +40,14 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """One turn of a conversation; `role` is user, assistant, system or tool."""
+    """One turn of a conversation; `role` is user, assistant, system or tool.
+
+    `pictures` are files, one for each `<image>` in the text.
+    """
 
     role: str
     content: str
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def build_trainer(parts: Parts) -> Any:
 
     from engine.training.pair_batches import choose_pair_form
     from engine.training.pairs import PairTrainer
+    from engine.training.pictures import PaddedPicturePairs
     from engine.training.references import load_reference
 
     config, model = parts.config, parts.model
@@ -34,17 +35,17 @@ def build_trainer(parts: Parts) -> Any:
     if reference is not None and reference.model is not None:
         models.append(reference.model)
     parts.say_dropout_is_off("preference losses compare exact log-probabilities")
+    pad = parts.tokenizer.pad_token_id or 0
+    form: Any = choose_pair_form(
+        models, config, parts.device, parts.longest, pad, with_prompt=preference.learns_prompt
+    )
+    if parts.pictures is not None:
+        parts.pictures.reads_for(model)
+        form = PaddedPicturePairs(pad, parts.pictures, with_prompt=preference.learns_prompt)
     return PairTrainer(
         **parts.run_options(),
         args=parts.arguments(DPOConfig, beta=preference.beta, max_length=None),
-        collate=choose_pair_form(
-            models,
-            config,
-            parts.device,
-            parts.longest,
-            parts.tokenizer.pad_token_id or 0,
-            with_prompt=preference.learns_prompt,
-        ),
+        collate=form,
         preference=preference,
         reference=reference,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.problem import BadInput, Problem
 
@@ -20,6 +20,7 @@ def build_trainer(parts: Parts) -> SftTrainer:
     """
     from trl import SFTConfig
 
+    from engine.training.pictures import PaddedPictures
     from engine.training.references import load_reference
     from engine.training.second_model import choose_form_for_both
     from engine.training.trainer import SftTrainer
@@ -28,11 +29,15 @@ def build_trainer(parts: Parts) -> SftTrainer:
     objective = objective_of(parts.config)
     reference = load_reference(parts) if objective.kind == "asft" else None
     second = reference.model if reference else None
+    form: Any = choose_form_for_both(
+        parts.model, second, parts.config, parts.device, parts.longest, pad
+    )
+    if parts.pictures is not None:
+        parts.pictures.reads_for(parts.model)
+        form = PaddedPictures(pad, parts.pictures)
     return SftTrainer(
         args=parts.arguments(SFTConfig, **SFT_ARGUMENTS),
-        data_collator=choose_form_for_both(
-            parts.model, second, parts.config, parts.device, parts.longest, pad
-        ),
+        data_collator=form,
         objective=objective,
         reference=reference,
         measure_accuracy=parts.config.compute_accuracy,
