@@ -102,6 +102,7 @@ class _Run:
         from engine.models import adapter_folders, choose_device, resolve
         from engine.models.computing import plan_computing
         from engine.models.quantised.stored import check_stored
+        from engine.training.methods.before import check_before_loading
 
         session, config = self.session, self.config
         self.model_folder = resolve(
@@ -112,6 +113,7 @@ class _Run:
         )
         for note in check_stored(self.model_folder.path, config, for_training=True):
             session.say(note, "note")
+        check_before_loading(self.model_folder.path, config)
         self.adapters = adapter_folders(",".join(config.adapters))
         # What can't be computed here is told before any row is read.
         plan_computing(
@@ -150,6 +152,7 @@ class _Run:
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
         from engine.training.dataset import to_dataset
+        from engine.models.changed_base import save_beside
         from engine.training.methods import apply_method
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer
@@ -180,7 +183,8 @@ class _Run:
         session.control.check()
         session.progress("loading the model", 2, 3, "parts")
         _seed(config.seed)  # the adapter's first values depend on the seed alone
-        model = apply_method(model, config, precision)
+        model = apply_method(model, config, precision, resume.path if resume else None)
+        save_beside(model, self.folder)  # the first values, before any step
         if config.print_param_status:
             for line in parameter_lines(model):
                 session.say(line)
@@ -329,6 +333,8 @@ class _Run:
         session, config, folder = self.session, self.config, self.folder
         session.state("saving", "results")
         write_model(trainer, folder)
+        if config.pissa_convert:
+            self._convert(trainer)
         combined: dict[str, Any] = {}
         for name, numbers in results.items():
             combined |= numbers
@@ -356,6 +362,17 @@ class _Run:
             "seconds": self.pace.elapsed,
             "tokens": state.num_input_tokens_seen,
         }
+
+    def _convert(self, trainer: Any) -> None:
+        """The result of a PiSSA run as a plain LoRA too, in a folder of its own."""
+        from engine.models.adapter_start import start_of
+        from engine.training.methods.conversion import write_converted
+
+        start = start_of(trainer.model)
+        if start is not None and start.kind == "pissa":
+            converted = write_converted(trainer.model, start, self.folder)
+            trainer.processing_class.save_pretrained(converted)
+            self.session.say(f"The adapter as a plain LoRA on the unchanged base: {converted}.")
 
     def _base_name(self) -> str:
         """The hub id, or the short name of a folder (paths of this machine help nobody else)."""

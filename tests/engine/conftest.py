@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,91 @@ def save_tokenizer() -> Callable[[Path], Any]:
 def save_llama() -> Callable[..., Path]:
     """`save_llama(folder, seed, dtype, **config)` writes a random model and its tokenizer."""
     return _save_llama
+
+
+@pytest.fixture(scope="session")
+def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`vision_folder(family)`: a tiny random vision-language model, made once (`tiny_vision`)."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("tiny_vision", Path(__file__).parent / "tiny_vision.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            if family == "smolvlm":
+                pytest.importorskip("num2words")
+            into = tmp_path_factory.mktemp(family)
+            made[family] = module.save_vision(family, into, _save_tokenizer(into))
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder: three pictures of one colour each, as conversations and as pairs."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    colours = {"red": (60, 40), "green": (33, 50), "blue": (200, 90)}
+    for name, size in colours.items():
+        Image.new("RGB", size, name).save(folder / f"{name}.png")
+
+    def turn(role: str, content: str) -> dict[str, str]:
+        return {"role": role, "content": content}
+
+    talks, pairs = [], []
+    for name in colours:
+        asked = turn("user", "<image>Which colour?")
+        talks.append(
+            {"messages": [asked, turn("assistant", name)], "images": [f"{name}.png"]}
+        )
+        other = next(one for one in colours if one != name)
+        pairs.append(
+            {
+                "messages": [asked],
+                "chosen": turn("assistant", name),
+                "rejected": turn("assistant", other),
+                "images": [f"{name}.png"],
+            }
+        )
+    both = [turn("user", "One <image> and two <image>?"), turn("assistant", "red and blue")]
+    talks.append({"messages": both, "images": ["red.png", "blue.png"]})
+    talks.append({"messages": [turn("user", "Hello."), turn("assistant", "Hello!")], "images": []})
+    tags = {
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+    }
+    columns = {"messages": "messages", "images": "images"}
+    answers = {"chosen": "chosen", "rejected": "rejected"}
+    registry = {
+        "colours": {
+            "file_name": "colours.json",
+            "formatting": "sharegpt",
+            "columns": columns,
+            "tags": tags,
+        },
+        "better": {
+            "file_name": "better.json",
+            "formatting": "sharegpt",
+            "ranking": True,
+            "columns": columns | answers,
+            "tags": tags,
+        },
+    }
+    for name, content in (
+        ("colours.json", talks),
+        ("better.json", pairs),
+        ("dataset_info.json", registry),
+    ):
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")
