@@ -141,7 +141,7 @@ def precision_name(config: RunConfig) -> str:
     from engine.models.device import expected_device
     from engine.models.precision import expected_precision
 
-    machine = _machine()
+    machine = this_machine()
     return expected_precision(config, machine, expected_device(config, machine)).name
 
 
@@ -164,7 +164,8 @@ def data_facts(entries: Sequence[DatasetEntry], config: RunConfig) -> DataFacts:
 
 
 @lru_cache(maxsize=1)
-def _machine() -> Machine:
+def this_machine() -> Machine:
+    """What this machine has, read once."""
     from engine.telemetry import read_machine
 
     return read_machine()

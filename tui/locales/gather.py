@@ -122,6 +122,7 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     from engine.datasets import fits, list_datasets
     from engine.models.explain import MESSAGES
     from engine.runs.measures import STAGE_MEASURES
+    from engine.worker import form_notes
     from tui.panes.rail import RAIL_NAMES
     from tui.panes.row_views import VIEWS
     from tui.places import VIEW_NAMES
@@ -138,6 +139,7 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     for preset in presets.values():
         yield "engine/config/presets.py", (preset.label, preset.help)
     yield "engine/models/explain.py", MESSAGES.values()
+    yield "engine/worker/form_notes.py", form_notes.MESSAGES
     # The words of a model's card (engine.models.card) for its chat template.
     yield "engine/models/card.py", ("own template", "none")
     # What a run is drawn by.

@@ -211,7 +211,10 @@ class SettingsView(ModelPicks):
             return
         self.help.set_title(_(info.setting.label))
         width = max(16, self.help.content_width - 2)
-        self.help.set_lines(help_lines(self.studio.config, self.studio.base(), key, width))
+        studio = self.studio
+        self.help.set_lines(
+            help_lines(studio.config, studio.base(), key, width, studio.card, studio.rows)
+        )
 
     def _show_outcome(self) -> None:
         studio = self.studio

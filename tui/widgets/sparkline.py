@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""A curve in one line of text, or in a few."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ def sparkline(values: Sequence[float], width: int, scale: tuple[float, float] | 
         else:
             text.append(BARS[3] if value else BARS[0])
     return "".join(text)
+
+
+def tall_sparkline(values: Sequence[float], height: int) -> list[str]:
+    """`height` lines of bars from 0 to the highest value, a cell a value; all must be finite."""
+    top = max(values, default=0.0)
+    eighths = [round(8 * height * max(value, 0.0) / top) if top > 0 else 0 for value in values]
+    lines = []
+    for line in range(height - 1, -1, -1):
+        filled = (min(8, max(0, one - 8 * line)) for one in eighths)
+        lines.append("".join(BARS[one - 1] if one else " " for one in filled))
+    return lines

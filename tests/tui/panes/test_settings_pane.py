@@ -238,3 +238,21 @@ async def test_every_setting_of_the_form_can_be_looked_at(open_screen) -> None:
             told = "".join("".join(text for text, _role in line) for line in view.help._lines)
             assert key in told.replace(" ", "")
         assert not shown.app._told
+
+
+async def test_the_help_draws_the_learning_rate_and_tells_what_bits_take(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await form_of(shown)
+        view.form.select("lr_scheduler_type")
+        await shown.settle()
+        assert "Learning rate over the run" in shown.text
+        row = next(i for i, line in enumerate(shown.lines) if "↑ 0.001" in line)
+        assert "60 steps" in shown.lines[row]
+        bars = [line[-33:-2] for line in shown.lines[row - 4 : row]]
+        # Warm-up, the top, the long way down: the lowest line is the longest.
+        lengths = [len(line.strip()) for line in bars]
+        assert lengths == sorted(lengths) and lengths[0] > 0
+        view.go_to("quantization_bit")
+        await shown.settle()
+        assert "Weights of this model" in shown.text
+        assert "4-bit nf4" in shown.text
