@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.training.optimisers.plan import Plan
+
 if TYPE_CHECKING:
     import datasets
 
@@ -81,6 +83,7 @@ class Parts:
             "autocast": "bf16" if self.precision.autocast == "bf16" else None,
             "resume": self.resume,
             "pictures": self.pictures,
+            "plan": Plan(self.config, lambda text: self.session.say(text, "note")),
         }
 
     def say_dropout_is_off(self, why: str) -> None:

@@ -103,6 +103,7 @@ class _Run:
         from engine.models.computing import plan_computing
         from engine.models.quantised.stored import check_stored
         from engine.training.methods.before import check_before_loading
+        from engine.training.optimisers import check_optimiser
 
         session, config = self.session, self.config
         self.model_folder = resolve(
@@ -114,6 +115,7 @@ class _Run:
         for note in check_stored(self.model_folder.path, config, for_training=True):
             session.say(note, "note")
         check_before_loading(self.model_folder.path, config)
+        check_optimiser(config, choose_device(config))
         self.adapters = adapter_folders(",".join(config.adapters))
         # What can't be computed here is told before any row is read.
         plan_computing(

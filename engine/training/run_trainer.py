@@ -29,6 +29,9 @@ from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
 from engine.training.dataset import EpochSampler, Strategy
 from engine.training.guards import check_finite
+from engine.training.optimisers import Plan, build_optimiser, schedule_free
+from engine.training.optimisers.build import say_of_schedule
+from engine.training.optimisers.resume import keep_types, load_state, save_state
 from engine.training.resume import Resume, load_adapter_weights
 from engine.training.rng import random_state, set_random_state
 from engine.training.stop import Gate
@@ -43,8 +46,9 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
     `gate` is asked between micro-batches. `writer` writes the checkpoints. `order` is the sampling
     strategy. `autocast` is the type that matrix products run in ("bf16"), opened by
     `forward_autocast` around the forward pass, or None. `pictures` is what a vision-language model
-    sees through: its processor is saved with the weights. Everything else goes to the trainer behind
-    this one. The training set has a column `length` where `own_order` is set.
+    sees through: its processor is saved with the weights. `plan` is what the optimiser is built
+    from; without one it is transformers' own. Everything else goes to the trainer behind this
+    one. The training set has a column `length` where `own_order` is set.
     """
 
     # False for trainers that bring the order of their rows themselves (several answers a prompt).
@@ -61,6 +65,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         autocast: str | None = None,
         resume: Resume | None = None,
         pictures: Pictures | None = None,
+        plan: Plan | None = None,
         **kwargs: Any,
     ) -> None:
         self._order = order  # a trainer may ask for its sampler while it is being built
@@ -70,6 +75,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         self.gate = gate
         self.writer = writer
         self.resume = resume
+        self.plan = plan
         self.pictures = pictures
         self.autocast_type = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[autocast]
         self._step_tokens = 0
@@ -103,6 +109,37 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         batches = len(self.callback_handler.train_dataloader)
         return max(1, -(-batches // self.args.gradient_accumulation_steps))
 
+    # -- optimiser -------------------------------------------------------------------------
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None and self.plan is not None:
+            self.optimizer = build_optimiser(self, self.model if model is None else model)
+        optimiser = super().create_optimizer(model)
+        keep_types(optimiser)
+        return optimiser
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.plan is not None and self.lr_scheduler is None:
+            say_of_schedule(self.plan, optimizer or self.optimizer, num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_state(self, Path(checkpoint))
+
+    def _own_norm(self, limit: float) -> Any:
+        """The gradient's norm where only the optimiser can tell it, after it was shortened to
+        `limit`; None where torch's own way serves."""
+        clip = getattr(getattr(self.optimizer, "optimizer", None), "clip_gradients", None)
+        if clip is None:
+            return None
+        self.accelerator.unscale_gradients()
+        return clip(limit)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = self._own_norm(self.args.max_grad_norm)
+        return super()._clip_grad_norm(model) if norm is None else norm
+
     # -- the step --------------------------------------------------------------------------
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
@@ -128,6 +165,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     def begin_step(self) -> None:
         """Called before the first micro-batch of a step (by `RunCallback`)."""
+        schedule_free.train_weights(self.optimizer)
         self._in_step = True
         self._step_tokens = 0
         self._step_losses.clear()
@@ -152,6 +190,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         # The last moment before the optimiser moves the weights: nothing that is not finite may
         # reach them. A gradient scaler (fp16) skips such steps by itself.
+        if grad_norm is None:
+            grad_norm = self._own_norm(float("inf"))
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         loss = torch.stack(self._step_losses).sum().item()
         scaled = getattr(self.accelerator, "scaler", None) is not None
@@ -214,7 +254,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
             chosen["selected_adapters"] = list(self.model.active_adapters)
             chosen["save_embedding_layers"] = True if self.saves_embeddings else "auto"
             write_scaling(self.model, folder)
-        self.model.save_pretrained(folder, state_dict=state_dict, **chosen)
+        with schedule_free.averaged_weights(self.optimizer):
+            self.model.save_pretrained(folder, state_dict=state_dict, **chosen)
         save_beside(self.model, folder)
         if self.pictures is not None:
             self.pictures.save(folder, self.processing_class)
@@ -233,7 +274,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     def save_state_to(self, folder: Path) -> None:
         """What a resume needs beside the weights: optimiser, scheduler, scaler."""
-        self._save_optimizer_and_scheduler(str(folder))
+        save_state(self, folder)
         self._save_scaler(str(folder))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -245,6 +286,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         best = self.state.best_model_checkpoint
         if best is None or not load_adapter_weights(self.model, Path(best)):
             super()._load_best_model()
+        schedule_free.are_averaged(self.optimizer)
 
     def restore_sums(self, resume: Resume) -> None:
         """Bring back what transformers forgets: the loss since the last log, and the whole run's.
