@@ -64,6 +64,9 @@ def header_start(chat: ChatFormat, turns: Turns, tools: Tools, span: Span) -> in
 def _span(chat: ChatFormat, full: str, turns: Turns, turn: int, tools: Tools) -> Span:
     before = turns[:turn]
     prompt = _render(chat, before, tools, add_generation_prompt=True)
+    if chat.way is not None and chat.way.empty and not full.startswith(prompt):
+        # An empty thought is asked for, but stands in no earlier turn.
+        prompt = prompt.removesuffix(chat.way.empty)
     last = turn == len(turns) - 1
     whole = full if last else _render(chat, turns[: turn + 1], tools)
     if full.startswith(prompt) and full.startswith(whole) and len(prompt) < len(whole):
@@ -80,7 +83,12 @@ def _span(chat: ChatFormat, full: str, turns: Turns, turn: int, tools: Tools) ->
     if not full.endswith(tail) or content_end < start:
         raise RowFault(f"the template rewrites what comes after the answer of turn {turn + 1}")
     _, closing = _around(chat, [*before, stand_in], tools, turn)
-    return Span(turn, start, content_end + _common(closing, full[content_end:]))
+    shared = _common(closing, full[content_end:])
+    # Two marks that only begin alike (`</s>`, `<|user|>`) are not one.
+    opened = closing.rfind("<", 0, shared)
+    if shared < len(closing) and opened >= 0 and ">" not in closing[opened:shared]:
+        shared = opened
+    return Span(turn, start, content_end + shared)
 
 
 def _around(chat: ChatFormat, turns: Turns, tools: Tools, turn: int) -> tuple[str, str]:
