@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.chat.generate import next_ids
+from engine.chat.pictures import prompt_tokens, seeing_ids, shown_turns
 from engine.chat.prefix import KeptPrefix
 from engine.events import AnswerEnded, AnswerPiece, Event, LogLine
 from engine.problem import BadInput, Problem, Stopped
@@ -50,7 +51,8 @@ class Chatter:
         publish: Callable[[Event], object],
         control: Control | None = None,
     ) -> dict[str, Any]:
-        """Answer the last of `messages` (anything with role and content), publishing pieces.
+        """Answer the last of `messages` (anything with role and content, and `pictures`: files, one
+        for each `<image>` in the text), publishing pieces.
 
         `sampling` gives the generation settings and the seed. Random draws go on from answer to
         answer, so that the same question asked again may be answered otherwise, and the whole
@@ -65,7 +67,7 @@ class Chatter:
             # Each answer is a job of its own: its stop button belongs to whoever publishes it.
             owner = getattr(publish, "__self__", self._session)
             control = getattr(owner, "control", self._session.control)
-        prompt = self._prompt(messages, system)
+        prompt, pictures = self._prompt(messages, system)
         limit, by_context = self._limit(len(prompt), sampling)
         began = time.monotonic()
         writer = _Writer(self.loaded.encoder.tokenizer.backend, sampling, publish)
@@ -74,7 +76,7 @@ class Chatter:
         reason = "length"
         try:
             with interruptible(self.loaded.model, control.check):
-                for token in self._ids(prompt, sampling, limit, control):
+                for token in self._ids(prompt, pictures, sampling, limit, control):
                     tokens += 1
                     first = first or time.monotonic() - began
                     if token in self.loaded.eos_ids:
@@ -110,13 +112,23 @@ class Chatter:
         check: Callable[[], object] = lambda: None,
     ) -> Iterator[int]:
         """The answer's token ids alone, as they are chosen (an end id included)."""
-        prompt = self._prompt(messages, system)
+        prompt, pictures = self._prompt(messages, system)
         limit, _ = self._limit(len(prompt), sampling)
+        if pictures:
+            raise ValueError("a conversation with pictures is answered by `answer`")
         yield from self._choose(prompt, sampling, limit, check)
 
     def _ids(
-        self, prompt: list[int], sampling: RunConfig, limit: int, control: Control
+        self,
+        prompt: list[int],
+        pictures: Sequence[str],
+        sampling: RunConfig,
+        limit: int,
+        control: Control,
     ) -> Iterator[int]:
+        if pictures:
+            self._kept.drop()  # what a cut cache holds of a picture is not known by its ids
+            return seeing_ids(self.loaded, prompt, pictures, sampling, limit, control.check)
         if sampling.num_beams > 1:
             return iter(self._beams(prompt, sampling, limit))
         return self._choose(prompt, sampling, limit, control.check)
@@ -156,12 +168,19 @@ class Chatter:
             self._seed = seed
         return self._random
 
-    def _prompt(self, messages: Sequence[Any], system: str | None) -> list[int]:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+    def _prompt(
+        self, messages: Sequence[Any], system: str | None
+    ) -> tuple[list[int], tuple[str, ...]]:
+        """The tokens of the conversation, and the pictures in it, in order."""
+        turns, pictures = shown_turns(messages)
+        if pictures and self.loaded.pictures is None:
+            from engine.models.vision import check_reads_pictures
+
+            check_reads_pictures(self.loaded.sources.folder)
         if system and not (turns and turns[0]["role"] == "system"):
             turns.insert(0, {"role": "system", "content": system})
         text = self.loaded.encoder.render_prompt(turns)
-        ids = self.loaded.encoder.tokenizer.encode(text)
+        ids = prompt_tokens(self.loaded.encoder, text, pictures)
         context = self.loaded.context
         if context is not None and len(ids) >= context:
             raise BadInput(
@@ -172,7 +191,7 @@ class Chatter:
                     "Begin a new conversation, or send a shorter message.",
                 )
             )
-        return ids
+        return ids, pictures
 
     def _limit(self, prompt: int, sampling: RunConfig) -> tuple[int, bool]:
         """The most new tokens, and whether the model's context is what bounds them."""
