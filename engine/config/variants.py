@@ -326,6 +326,18 @@ def pro_adds_blocks(config: RunConfig) -> Problem | None:
     return None
 
 
+def pro_needs_plain_weights(config: RunConfig) -> Problem | None:
+    """A copy of a quantised block can't be made silent."""
+    if config.use_llama_pro and config.do_train and config.quantization_bit is not None:
+        return Problem(
+            "use_llama_pro copies blocks and sets parts of them to zero, which quantised weights "
+            "don't allow.",
+            hint="Leave quantization_bit empty, or switch use_llama_pro off.",
+            setting="use_llama_pro",
+        )
+    return None
+
+
 def base_stays_for_the_reward(config: RunConfig) -> Problem | None:
     """A reward adapter lies over the base that it was trained on: not one that was changed."""
     shared = (
@@ -381,6 +393,7 @@ RULES: tuple[tuple[str, Any], ...] = (
     ("o63", oft_has_a_size),
     ("o64", pro_adds_blocks),
     ("o65", base_stays_for_the_reward),
+    ("o68", pro_needs_plain_weights),
     ("o66", shifted_attention_is_its_own_kernel),
     ("o67", shifted_attention_has_no_reference),
 )

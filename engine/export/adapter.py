@@ -6,12 +6,13 @@ rsLoRA. Names and orientation are those of peft 0.21 (`tuners/lora/layer.py`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.models.adapter_start import Start, adapter_scale, read_start
+from engine.models.blocks import read_expansion
 from engine.models.folder import read_json
 from engine.models.headers import TensorInfo
 from engine.problem import BadInput, Problem
@@ -77,7 +78,10 @@ def read_changes(folder: Path) -> Changes:
     from safetensors.torch import load_file
 
     config = read_json(folder / "adapter_config.json")
-    _refuse_special(config)
+    start = read_start(folder)
+    _refuse_special(config, start)
+    if read_expansion(folder) is not None:
+        raise NotByTensor("it adds blocks to its base")
     changes = Changes(folder)
     for stored, tensor in load_file(folder / "adapter_model.safetensors").items():
         name = stored.removeprefix(_PREFIX)
@@ -96,7 +100,7 @@ def read_changes(folder: Path) -> Changes:
         )
         setattr(pair, side, tensor)
         if side == "a":
-            pair.scale = _scale(config, module, int(tensor.shape[0]))
+            pair.scale = adapter_scale(config, module, int(tensor.shape[0]))
     for name, pair in changes.added.items():
         if pair.a is None or pair.b is None or pair.a.shape[0] != pair.b.shape[1]:
             raise BadInput(
@@ -107,7 +111,20 @@ def read_changes(folder: Path) -> Changes:
                     "adapter_name_or_path",
                 )
             )
+    if start is not None:
+        _subtract(changes, start)
     return changes
+
+
+def _subtract(changes: Changes, start: Start) -> None:
+    """What an adapter adds to the unchanged base: s·(B·A − B₀·A₀), as one pair of halves."""
+    import torch
+
+    for module, (a, b) in start.halves.items():
+        pair = changes.added.get(f"{module}.weight")
+        if pair is not None:
+            pair.a = torch.cat([pair.a.float(), a.float()])
+            pair.b = torch.cat([pair.b.float(), -b.float()], dim=1)
 
 
 def check_fit(changes: Changes, shapes: Mapping[str, TensorInfo]) -> None:
@@ -135,22 +152,14 @@ def check_fit(changes: Changes, shapes: Mapping[str, TensorInfo]) -> None:
             )
 
 
-def _refuse_special(config: Mapping[str, Any]) -> None:
+def _refuse_special(config: Mapping[str, Any], start: Start | None) -> None:
     if config.get("peft_type") != "LORA":
         raise NotByTensor(f"it is of the kind {config.get('peft_type')}")
     for name in _NOT_BY_TENSOR:
         if config.get(name):
             raise NotByTensor(f"it uses {name}")
-    if config.get("init_lora_weights") not in _PLAIN_STARTS:
+    if start is None and config.get("init_lora_weights") not in _PLAIN_STARTS:
         raise NotByTensor(f"it was started by {config['init_lora_weights']}")
-
-
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    from peft.utils.other import get_pattern_key
-
-    pattern = config.get("alpha_pattern") or {}
-    alpha = pattern.get(get_pattern_key(list(pattern), module), config.get("lora_alpha", 8))
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _base_name(name: str) -> str:

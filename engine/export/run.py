@@ -62,6 +62,7 @@ class _Export:
 
     def perform(self) -> dict[str, Any]:
         from engine.datasets import Encoder
+        from engine.export.whole_merge import describe_blocks, merge_whole
         from engine.models.inference import text_folder
 
         session, sources = self.session, self.sources
@@ -83,9 +84,8 @@ class _Export:
                     plan, folder, self.shard_bytes, device, session.progress, session.check
                 )
                 untied, vocabulary = plan.untied, self._vocabulary(plan)
+                blocks: dict[str, Any] = {}
             else:
-                from engine.export.whole_merge import merge_whole
-
                 merged = merge_whole(
                     self.config,
                     sources,
@@ -99,7 +99,7 @@ class _Export:
                     session.check,
                 )
                 dtype, shards, untied = merged.dtype, merged.shards, merged.untied
-                vocabulary = None
+                vocabulary, blocks = None, merged.blocks
             session.progress("writing configs", 0, 1, "parts")
             base = read_json(sources.folder / "config.json")
             copy_companions(sources.folder, texts, folder, own_code="auto_map" in base)
@@ -112,6 +112,8 @@ class _Export:
                 encoder,
                 stored_scaling(sources.adapters),
             )
+            if blocks:
+                describe_blocks(folder, blocks)
             write_template(folder, encoder, bool(sources.adapters), self.config.template)
             _, infos = weights.stored_weights(folder)
             parameters = sum(info.elements for info in infos.values())

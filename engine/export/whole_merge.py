@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.export.tied import untie
+from engine.models.blocks import KEY, read_expansion
+from engine.models.folder import read_json
 from engine.models.inference import Sources
 from engine.models.load import attach_adapters, load_model, torch_dtype
 from engine.models.precision import Precision
 from engine.problem import BadInput, Problem
+from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -22,11 +26,13 @@ _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of it: the type written, the number of files, whether the head stands alone."""
+    """What came of it: the type written, the number of files, whether the head stands alone, and
+    what config.json says of the blocks where an adapter brought new ones."""
 
     dtype: str
     shards: int
     untied: bool
+    blocks: dict[str, Any]
 
 
 def merge_whole(
@@ -77,4 +83,25 @@ def merge_whole(
     model.save_pretrained(str(into), max_shard_size=shard_bytes)
     progress("writing shards", 3, 3, "parts")
     shards = [p for p in into.iterdir() if re.fullmatch(r"model.*\.safetensors", p.name)]
-    return Merged(dtype, len(shards), touches_tied)
+    return Merged(dtype, len(shards), touches_tied, _blocks(model, sources))
+
+
+def describe_blocks(folder: Path, blocks: dict[str, Any]) -> None:
+    """Say in the export's config.json how many blocks it has, where an adapter brought new ones."""
+    file = folder / "config.json"
+    config = read_json(file)
+    inner = config.get("text_config")
+    (inner if isinstance(inner, dict) else config).update(blocks)
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    write_atomic(file, text + "\n")
+
+
+def _blocks(model: Any, sources: Sources) -> dict[str, Any]:
+    if not any(read_expansion(adapter) for adapter in sources.adapters):
+        return {}
+    config = model.config.get_text_config()
+    return {
+        key: value
+        for key, value in config.to_dict().items()
+        if key in ("num_hidden_layers", KEY) or ("layer" in key and isinstance(value, list))
+    }

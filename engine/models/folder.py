@@ -95,7 +95,10 @@ def check_adapter(folder: Path) -> None:
             what = "The adapter's weights are only there as pickle, which can run code when loaded."
             hint = "Save it again with a peft that writes safetensors, in a place you trust."
         raise BadInput(Problem(what, str(folder), hint, setting))
-    read_header(weights)
+    if any(".oft_r." in name for name in read_header(weights)):
+        what = "The OFT adapter has the form that peft wrote before 0.14, which no longer loads."
+        hint = "Train it again; or merge it with a peft below 0.16 and take the whole model."
+        raise BadInput(Problem(what, str(folder), hint, setting))
 
 
 def _check_weights(folder: Path) -> None:

@@ -159,9 +159,10 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
     """The adapters in `folders` put onto a loaded base; all but the last are merged into it.
 
     What an adapter was trained on beside the plain base is made again first: a base without
-    PiSSA's start, or with LLaMA Pro's new blocks. On a reward model an adapter brings its head too, in its weights or as `value_head.safetensors`;
-    without one the base's is trained on. Raises BadInput for a reward model's adapter on a model
-    that is none, and as `load_with_adapter` does.
+    PiSSA's start, or with LLaMA Pro's new blocks. On a reward model an adapter brings its head
+    too, in its weights or as `value_head.safetensors`; without one the base's is trained on.
+    Raises BadInput for a reward model's adapter on a model that is none, and as
+    `load_with_adapter` does.
     """
     from peft import PeftModel
 

@@ -1,8 +1,8 @@
-"""How many weights a method trains, from tensor shapes: LoRA, freeze, full."""
+"""How many weights a method trains, from tensor shapes: LoRA, OFT, freeze, full."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from engine.models.architecture import count, is_embedding, is_output_layer, layer_of
@@ -14,37 +14,111 @@ def trainable_parameters(shapes: Shapes, config: Any) -> int:
     """Weights that `config`'s method trains in a model with these tensors.
 
     LoRA: rank x (inputs + outputs) a target, plus `additional_target` modules whole (Hu et al.,
-    2021). Freeze: the modules of the last n blocks (first n where n is negative) and the extra
-    ones. Full: all.
+    2021); DoRA one more for each output. OFT: the upper triangle of each block of inputs. Freeze:
+    the modules of the last n blocks (first n where n is negative) and the extra ones. LLaMA Pro:
+    as many new blocks, which have the shapes of those that they are copied from. Full: all.
     """
     method = config.finetuning_type
     if method == "lora":
         return lora_parameters(
-            shapes, config.lora_rank, config.lora_target, config.additional_target
+            shapes,
+            config.lora_rank,
+            config.lora_target,
+            config.additional_target,
+            dora=config.use_dora,
+            blocks=_copied_blocks(shapes, config),
         )
+    if method == "oft":
+        return oft_parameters(shapes, config)
     if method == "freeze":
         return sum(count(shapes[name]) for name in frozen_exceptions(shapes, config))
     return sum(count(shape) for shape in shapes.values())
 
 
-def lora_parameters(shapes: Shapes, rank: int, target: str, additional: str | None) -> int:
-    """Weights of a LoRA adapter on `target` (`all`, or module names by comma)."""
+def lora_parameters(
+    shapes: Shapes,
+    rank: int,
+    target: str,
+    additional: str | None,
+    *,
+    dora: bool = False,
+    blocks: Collection[int] | None = None,
+) -> int:
+    """Weights of a LoRA adapter on `target` (`all`, or module names by comma), in `blocks` only
+    where they are given."""
     total = 0
     for name, shape in shapes.items():
         module = name.removesuffix(".weight")
-        if module != name and len(shape) == 2 and _targeted(name, module, target):
-            total += rank * (shape[0] + shape[1])
-        if _named(name.rsplit(".", 1)[0], additional):
-            total += count(shape)
-    return total
+        inside = blocks is None or layer_of(name) in blocks
+        if module != name and len(shape) == 2 and inside and _targeted(name, module, target):
+            total += rank * (shape[0] + shape[1]) + (shape[0] if dora else 0)
+    return total + _whole(shapes, additional)
 
 
-def frozen_exceptions(shapes: Shapes, config: Any) -> list[str]:
-    """Names of the tensors that `finetuning_type: freeze` leaves trainable."""
-    layers = [layer for layer in map(layer_of, shapes) if layer is not None]
-    total = max(layers, default=-1) + 1
+def oft_parameters(shapes: Shapes, config: Any) -> int:
+    """Weights of an OFT adapter: size · (size − 1) / 2 for each block of a target's inputs."""
+    total = 0
+    for name, shape in shapes.items():
+        module = name.removesuffix(".weight")
+        if module != name and len(shape) == 2 and _targeted(name, module, config.oft_target):
+            blocks, size = oft_blocks(shape[1], config.oft_rank, config.oft_block_size)
+            total += blocks * size * (size - 1) // 2
+    return total + _whole(shapes, config.additional_target)
+
+
+def oft_blocks(inputs: int, rank: int, block_size: int) -> tuple[int, int]:
+    """How OFT cuts so many inputs: the number of blocks and their size.
+
+    `rank` is the wanted number; 0 goes by `block_size`. What does not divide the inputs becomes
+    the nearest number that does, as in peft 0.21 (`OFTLayer.adjust_oft_parameters`).
+    """
+    wanted = rank or block_size
+    if wanted >= inputs:
+        fitting = inputs
+    else:
+        higher = next(n for n in range(wanted, inputs + 1) if inputs % n == 0)
+        lower = next(n for n in range(wanted, 0, -1) if inputs % n == 0)
+        fitting = lower if wanted - lower <= higher - wanted else higher
+    return (fitting, inputs // fitting) if rank else (inputs // fitting, fitting)
+
+
+def _copied_blocks(shapes: Shapes, config: Any) -> Collection[int] | None:
+    """The blocks that LLaMA Pro copies, None without it; the last n where they don't fit."""
+    if not config.use_llama_pro:
+        return None
+    total = _block_count(shapes)
+    added = max(int(config.freeze_trainable_layers), 1)
+    if total % added:
+        return range(total)[-added:]
+    return range(total // added - 1, total, total // added)
+
+
+def _block_count(shapes: Shapes) -> int:
+    return max((layer for layer in map(layer_of, shapes) if layer is not None), default=-1) + 1
+
+
+def _whole(shapes: Shapes, names: str | None) -> int:
+    """Weights of the modules that are trained whole beside an adapter."""
+    return sum(
+        count(shape) for name, shape in shapes.items() if _named(name.rsplit(".", 1)[0], names)
+    )
+
+
+def frozen_exceptions(
+    shapes: Shapes, config: Any, blocks: Collection[int] | None = None
+) -> list[str]:
+    """Names of the tensors that `finetuning_type: freeze` leaves trainable.
+
+    `blocks` are the trained blocks where they are known; otherwise those of the settings, with
+    LLaMA Pro those that the new ones are copied from.
+    """
+    total = _block_count(shapes)
     wanted = int(config.freeze_trainable_layers)
     chosen = set(range(total)[-wanted:] if wanted > 0 else range(total)[: abs(wanted)])
+    if blocks is None:
+        blocks = _copied_blocks(shapes, config)
+    if blocks is not None:
+        chosen = set(blocks)
     modules = _words(config.freeze_trainable_modules) or ["all"]
     extra = _words(config.freeze_extra_modules)
     names = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.training import attention
 from engine.training.collate import EndToEnd, Padded
+from engine.training.methods import shifted_attention
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -28,6 +29,7 @@ def choose_form(model: Any, config: RunConfig, device: str, longest: int, pad_id
     """
     wanted = device == "cpu" and config.flash_attn != "disabled"
     if wanted and not config.neftune_noise_alpha and attention.fits(model, longest):
-        model.set_attn_implementation(attention.register())
+        chosen = shifted_attention if config.shift_attn else attention
+        model.set_attn_implementation(chosen.register())
         return EndToEnd()
     return Padded(pad_id)

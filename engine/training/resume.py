@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ def _bad(what: str, where: Path, hint: str) -> BadInput:
     return BadInput(Problem(what, where=str(where), hint=hint, setting="resume_from_checkpoint"))
 
 
+_OF_AN_ADAPTER = re.compile(r"\.(lora|oft)_").search
+
+
 def load_adapter_weights(model: Any, checkpoint: Path) -> bool:
     """Put a checkpoint's adapter into `model` exactly, types kept; False if it is no adapter."""
     from peft import PeftModel, set_peft_model_state_dict
@@ -124,12 +128,12 @@ def load_adapter_weights(model: Any, checkpoint: Path) -> bool:
         model, load_file(weights, device="cpu"), adapter_name=name
     )
     # A frozen adapter on the same base (a reward model's) is no part of a checkpoint.
-    lacking = [key for key in result.missing_keys if ".lora_" in key and f".{name}." in key]
+    lacking = [key for key in result.missing_keys if _OF_AN_ADAPTER(key) and f".{name}." in key]
     if result.unexpected_keys or lacking:
         odd = (list(result.unexpected_keys) + lacking)[0]
         raise BadInput(
             Problem(
-                "The checkpoint's adapter does not fit this model and these LoRA settings.",
+                "The checkpoint's adapter does not fit this model and these adapter settings.",
                 where=str(checkpoint),
                 hint=f"They differ in {odd}, for one. Resume with the settings it was made with.",
                 setting="resume_from_checkpoint",

@@ -98,9 +98,9 @@ class _Run:
 
     def _prepare(self) -> Prepared:
         from engine.datasets import Encoder, prepare
-        from engine.models.processor import see_through
         from engine.models import adapter_folders, choose_device, resolve
         from engine.models.computing import plan_computing
+        from engine.models.processor import see_through
         from engine.models.quantised.stored import check_stored
         from engine.training.methods.before import check_before_loading
         from engine.training.optimisers import check_optimiser
@@ -144,6 +144,7 @@ class _Run:
         session, config = self.session, self.config
         session.progress("loading the model", 0, 3, "parts")
         from engine.models import choose_device, choose_precision, load_model, load_tokenizer
+        from engine.models.changed_base import save_beside
         from engine.models.computing import computing_notes
         from engine.models.parameter_list import parameter_lines
         from engine.models.quantise import count_parameters
@@ -154,7 +155,6 @@ class _Run:
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
         from engine.training.dataset import to_dataset
-        from engine.models.changed_base import save_beside
         from engine.training.methods import apply_method
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer

@@ -22,9 +22,9 @@ from peft import PeftModel
 from transformers import PrinterCallback, Trainer
 from transformers.trainer_callback import ExportableState
 
+from engine.models.changed_base import save_beside
 from engine.models.quantise import count_parameters, unmarked
 from engine.models.rope import write_scaling
-from engine.models.changed_base import save_beside
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
 from engine.training.dataset import EpochSampler, Strategy

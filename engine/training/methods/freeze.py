@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.config import split_names
 from engine.models.score_head import has_score_head, score_layer
 from engine.models.trainable import frozen_exceptions
+from engine.models.vision import is_vision_model, part_of, trains, whole_parts
 from engine.problem import BadInput, Problem
 from engine.training.methods.full import cast_trained
+from engine.training.methods.llama_pro import add_blocks
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -18,14 +21,23 @@ if TYPE_CHECKING:
 def unfreeze_some(model: Any, config: RunConfig, precision: Precision) -> Any:
     """Train the last n blocks (first n where `freeze_trainable_layers` is negative).
 
-    `freeze_trainable_modules` names modules inside those blocks, `freeze_extra_modules` modules
-    outside of all blocks. The head of a reward model is always trained. Raises BadInput for a name
-    that the model lacks.
+    With `use_llama_pro` n new blocks are added first (`engine.models.blocks`), and those are
+    trained. `freeze_trainable_modules` names modules inside those blocks, `freeze_extra_modules`
+    modules outside of all blocks. The head of a reward model is always trained. Raises BadInput
+    for a name that the model lacks, and for new blocks that it can't get. Of a vision-language
+    model the blocks are those that write; its other parts train whole where they are not frozen.
     """
+    blocks = None
+    if config.use_llama_pro:
+        blocks, _ = add_blocks(model, config.freeze_trainable_layers)
     model.requires_grad_(False)
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    _check_names(shapes, config)
-    chosen = set(frozen_exceptions(shapes, config))
+    check_names(shapes, config)
+    seeing = is_vision_model(model)
+    written = {name: shape for name, shape in shapes.items() if part_of(name) == "language"}
+    chosen = set(frozen_exceptions(written if seeing else shapes, config, blocks))
+    if seeing:
+        chosen = {name for name in chosen if trains(name, config)} | whole_parts(shapes, config)
     for name, weight in model.named_parameters():
         weight.requires_grad_(name in chosen)
     if not chosen:
@@ -43,7 +55,8 @@ def unfreeze_some(model: Any, config: RunConfig, precision: Precision) -> Any:
     return model
 
 
-def _check_names(shapes: dict[str, tuple[int, ...]], config: RunConfig) -> None:
+def check_names(shapes: Mapping[str, tuple[int, ...]], config: RunConfig) -> None:
+    """Rule 44, a part: raise BadInput for a module name that none of these weights has."""
     parts = {part for name in shapes for part in name.split(".")}
     for setting in ("freeze_trainable_modules", "freeze_extra_modules"):
         for word in split_names(getattr(config, setting)):

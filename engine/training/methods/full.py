@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.models.vision import hold_frozen
+
 if TYPE_CHECKING:
+    from engine.config import RunConfig
     from engine.models.precision import Precision
 
 
-def unfreeze_all(model: Any, precision: Precision) -> Any:
-    """All weights trainable, in the type that trained weights have."""
+def unfreeze_all(model: Any, precision: Precision, config: RunConfig) -> Any:
+    """All weights trainable, in the type that trained weights have, but for the parts of a
+    vision-language model that the settings freeze."""
     model.requires_grad_(True)
+    hold_frozen(model, config)
     cast_trained(model, precision)
     return model
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.models.changed_base import changes_its_base
 from engine.problem import BadInput, Problem
 from engine.training.second_model import blamed_on, find_second, load_frozen, merged
 
@@ -180,6 +181,14 @@ def add_frozen_adapter(model: Any, folder: Path, name: str = ADAPTER) -> None:
     from peft import PeftConfig, set_peft_model_state_dict
     from safetensors.torch import load_file
 
+    changed = changes_its_base(folder)
+    if changed:
+        raise _bad(
+            f"The reward's adapter changed its base ({changed}), so it can't be laid over the "
+            "trained model's.",
+            folder,
+            "Export it and set reward_model_type: full; of a PiSSA run, pissa_converted fits too.",
+        )
     trained = {n: p.requires_grad for n, p in model.named_parameters()}
     described: Any = PeftConfig.from_pretrained(str(folder))
     # The head is read apart: a language model has no module of that name.

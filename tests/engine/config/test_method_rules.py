@@ -73,6 +73,7 @@ BREAKS: list[tuple[str, dict[str, Any], str, str]] = [
     ("o65", {**GRPO, "pissa_init": True}, "pissa_init", "pissa_init changes that base"),
     ("o65", {**GRPO, "use_llama_pro": True}, "use_llama_pro", "use_llama_pro changes that base"),
     ("o66", {"shift_attn": True, "flash_attn": "disabled"}, "shift_attn", "is disabled"),
+    ("o68", {"use_llama_pro": True, "quantization_bit": 4}, "use_llama_pro", "quantised weights"),
     ("o67", {**DPO, "shift_attn": True}, "shift_attn", "attends in full"),
 ]
 ALLOWED: list[dict[str, Any]] = [
