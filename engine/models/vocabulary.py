@@ -48,6 +48,7 @@ def grow_embeddings(model: Any, tokenizer: FastTokenizer, config: Any) -> tuple[
     fresh = {*tokenizer.new_ids, *range(before, grown)}
     if not fresh:
         return (f"The embeddings have {before:,} rows, enough for all {tokenizer.rows:,} tokens.",)
+    model.finetui_grown = True
     known = min(before, *tokenizer.new_ids) if tokenizer.new_ids else before
     described = _described(tokenizer, new.descriptions, config.init_special_tokens)
     noisy = config.init_special_tokens != "desc_init"
@@ -118,14 +119,47 @@ def fit_vocabulary(model: Any, adapter: Path) -> None:
     if embedding is None or not stored.is_file():
         return
     names = {
-        f"{_PREFIX}{name}.weight"
+        f"{_PREFIX}{name}.{weight}"
         for name, module in model.named_modules()
         if module is embedding or module is model.get_output_embeddings()
+        for weight in ("weight", "base_layer.weight")
     }
     header = read_header(stored)
     rows = [header[name].shape[0] for name in names if name in header]
     if rows:
         _resize(model, max(rows), None)
+
+
+def has_grown(model: Any) -> bool:
+    """Whether a model's embeddings have rows that its files don't have."""
+    return bool(getattr(model, "finetui_grown", False))
+
+
+def write_embeddings(model: Any, folder: Path) -> None:
+    """Put embeddings that have grown into a saved adapter: its base's files lack their new rows.
+
+    Those that are trained whole (`additional_target`) are in it already.
+    """
+    if not has_grown(model):
+        return
+    from peft.utils import ModulesToSaveWrapper
+    from safetensors.torch import load_file, save_file
+
+    base = model.get_base_model()
+    ends = [base.get_input_embeddings(), base.get_output_embeddings()]
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    for name, module in model.named_modules():
+        whole = isinstance(module, ModulesToSaveWrapper)
+        if whole or not any(module is end for end in ends):
+            continue
+        inner = getattr(module, "base_layer", None)
+        key = f"{name}.weight" if inner is None else f"{name}.base_layer.weight"
+        # A head that shares the embedding's weight is stored too, so that either can be found.
+        tensors[key] = (module if inner is None else inner).weight.detach().cpu().clone()
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(path)
 
 
 def _resize(model: Any, rows: int, multiple: int | None) -> int:

@@ -241,7 +241,6 @@ class _Run:
             )
         )
         voice.trainer = trainer
-        trainer.saves_embeddings = bool(words.new_ids)
         if on_rows(model):
             session.say(ON_ROWS)
         watch.start(_layers(model))
@@ -367,12 +366,10 @@ class _Run:
 
     def _convert(self, trainer: Any) -> None:
         """The result of a PiSSA run as a plain LoRA too, in a folder of its own."""
-        from engine.models.adapter_start import start_of
         from engine.training.methods.conversion import write_converted
 
-        start = start_of(trainer.model)
-        if start is not None and start.kind == "pissa":
-            converted = write_converted(trainer.model, start, self.folder)
+        converted = write_converted(self.folder)
+        if converted is not None:
             trainer.processing_class.save_pretrained(converted)
             self.session.say(f"The adapter as a plain LoRA on the unchanged base: {converted}.")
 

@@ -25,6 +25,7 @@ from transformers.trainer_callback import ExportableState
 from engine.models.changed_base import save_beside
 from engine.models.quantise import count_parameters, unmarked
 from engine.models.rope import write_scaling
+from engine.models.vocabulary import has_grown, write_embeddings
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
 from engine.training.dataset import EpochSampler, Strategy
@@ -53,8 +54,6 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     # False for trainers that bring the order of their rows themselves (several answers a prompt).
     own_order = True
-    # Whether an adapter is saved with the embeddings, as new tokens have rows there.
-    saves_embeddings = False
 
     def __init__(
         self,
@@ -252,10 +251,14 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         chosen: dict[str, Any] = {}
         if isinstance(self.model, PeftModel):
             chosen["selected_adapters"] = list(self.model.active_adapters)
-            chosen["save_embedding_layers"] = True if self.saves_embeddings else "auto"
-            write_scaling(self.model, folder)
+            if has_grown(self.model):
+                # peft would save those that are trained whole a second time.
+                chosen["save_embedding_layers"] = False
         with schedule_free.averaged_weights(self.optimizer):
             self.model.save_pretrained(folder, state_dict=state_dict, **chosen)
+        if isinstance(self.model, PeftModel):
+            write_scaling(self.model, folder)
+            write_embeddings(self.model, folder)
         save_beside(self.model, folder)
         if self.pictures is not None:
             self.pictures.save(folder, self.processing_class)
