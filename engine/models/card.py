@@ -112,7 +112,7 @@ def card_of(
         dtype=stored_dtype(config, folder),
         template=template,
         size_bytes=size_bytes,
-        fields=explain_config(text, parameters),
+        fields=explain_config(config, parameters),
         quantised=str(quantisation.get("quant_method", "yes"))
         if isinstance(quantisation, dict)
         else "",

@@ -1,0 +1,127 @@
+"""Which sentence explains which field, for fields whose meaning does not depend on others."""
+
+from __future__ import annotations
+
+# Other spellings of a field -> the name that its explanation goes by.
+ALIASES: dict[str, str] = {
+    "n_embd": "hidden_size",
+    "d_model": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_layers": "num_hidden_layers",
+    "num_layers": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_heads": "num_attention_heads",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "n_inner": "intermediate_size",
+    "ffn_dim": "intermediate_size",
+    "ffn_hidden_size": "intermediate_size",
+    "n_positions": "max_position_embeddings",
+    "n_ctx": "max_position_embeddings",
+    "seq_length": "max_position_embeddings",
+    "num_local_experts": "num_experts",
+    "n_routed_experts": "num_experts",
+    "moe_num_experts": "num_experts",
+    "num_experts_per_token": "num_experts_per_tok",
+    "moe_k": "num_experts_per_tok",
+    "top_k_experts": "num_experts_per_tok",
+    "moe_num_shared_experts": "n_shared_experts",
+    "_sliding_window_pattern": "sliding_window_pattern",
+    "moe_layer_interval": "moe_layer_freq",
+}
+
+_SAME = (
+    "hidden_size", "num_hidden_layers", "num_experts_per_tok",
+    "max_window_layers", "sliding_window_pattern", "use_sliding_window", "attention_chunk_size",
+    "rope_interleave", "rope_local_base_freq", "partial_rotary_factor", "no_rope_layers",
+    "no_rope_layer_interval", "position_embedding_type", "alibi",
+    "original_max_position_embeddings", "attention_bias", "attention_out_bias", "qkv_bias",
+    "mlp_bias", "use_bias", "attention_dropout", "use_qk_norm", "query_pre_attn_scalar",
+    "attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention",
+    "attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling",
+    "logit_scale", "parallel_attn", "multi_query", "attn_temperature_tuning", "initializer_range",
+    "pretraining_tp", "use_cache", "cache_implementation", "model_type", "transformers_version",
+    "n_shared_experts", "moe_intermediate_size", "shared_expert_intermediate_size",
+    "intermediate_size_mlp", "shared_intermediate_size", "decoder_sparse_step", "moe_layer_freq",
+    "moe_layer_start_index", "moe_layer_end_index", "moe_layers", "mlp_only_layers",
+    "first_k_dense_replace", "norm_topk_prob", "n_group", "topk_group", "topk_method",
+    "scoring_func", "routed_scaling_factor", "moe_norm_min", "router_aux_loss_coef",
+    "router_jitter_noise", "seq_aux", "ep_size", "num_nextn_predict_layers", "swiglu_alpha",
+    "swiglu_limit", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim",
+    "qk_head_dim", "v_head_dim", "attention_k_eq_v", "num_kv_shared_layers",
+    "hidden_size_per_layer_input", "vocab_size_per_layer_input", "linear_conv_kernel_dim",
+    "linear_key_head_dim", "linear_value_head_dim", "linear_num_key_heads",
+    "linear_num_value_heads", "full_attention_interval", "full_attn_idxs", "conv_L_cache",
+    "conv_bias", "time_step_limit", "block_size", "mm_tokens_per_image", "spatial_merge_size",
+    "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy",
+    "_name_or_path", "is_encoder_decoder", "add_cross_attention", "chunk_size_feed_forward",
+    "return_dict", "lm_head_bias", "attn_scale", "floor_scale", "new_decoder_architecture",
+    "num_ln_in_parallel_attn", "scale_attn_weights", "scale_attn_by_inverse_layer_idx",
+    "interleave_moe_layer_step", "enable_moe_block", "use_double_wide_mlp",
+    "activation_sparsity_pattern", "laurel_rank", "image_seq_length", "scale_factor",
+)  # fmt: skip
+
+# Fields whose value is a number of tokens, a name, … and that share a sentence.
+_SHARED: dict[str, tuple[str, ...]] = {
+    "hidden_act": ("hidden_act", "hidden_activation", "activation_function", "activation"),
+    "norm_eps": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps",
+                 "norm_epsilon"),
+    "dropout": ("hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "residual_dropout",
+                "embedding_dropout", "hidden_dropout_prob", "summary_first_dropout"),
+    "use_qk_norm": ("qk_layernorm", "qk_norm"),
+    "qkv_bias": ("use_qkv_bias",),
+    "use_bias": ("bias",),
+    "parallel_attn": ("use_parallel_residual",),
+    "router_aux_loss_coef": ("aux_loss_alpha",),
+    "router_jitter_noise": ("input_jitter_noise",),
+    "soft_tokens": ("audio_soft_tokens_per_image", "vision_soft_tokens_per_image"),
+    "post_norm_residual": ("apply_residual_connection_post_layernorm",),
+    "tie_part": ("tie_word_embeddings",),
+    "unset": ("num_key_value_heads", "num_kv_heads", "intermediate_size", "n_inner", "head_dim",
+              "num_attention_heads", "rope_parameters", "rope_scaling", "rope_theta",
+              "layer_types", "architectures", "max_position_embeddings", "vocab_size",
+              "quantization_config", "vision_config", "audio_config", "text_config", "auto_map",
+              "num_experts", "num_local_experts", "dtype", "torch_dtype",
+              "id2label", "label2id", "sliding_window"),
+    "special_token": ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id",
+                      "cls_token_id", "decoder_start_token_id", "eod_token_id", "_pad_token_id"),
+    "image_token": ("image_token_index", "boi_token_index", "eoi_token_index", "eoa_token_index",
+                    "video_token_index", "audio_token_index"),
+    "multiplier": ("mlp_multipliers", "ssm_multipliers"),
+    "block_ffn": ("block_auto_adjust_ff_dim", "block_ffn_dim_multiplier", "block_multiple_of"),
+    "projector_bias": ("multimodal_projector_bias", "projectors_bias"),
+    "saved_by": ("unsloth_version", "_diffusers_version", "unsloth_fixed"),
+    "output": ("output_attentions", "output_hidden_states", "output_router_logits",
+               "output_scores", "return_dict_in_generate"),
+    "generation": ("temperature", "top_p", "top_k", "do_sample", "num_beams", "max_length",
+                   "min_length", "repetition_penalty", "length_penalty", "early_stopping",
+                   "no_repeat_ngram_size", "typical_p", "num_return_sequences",
+                   "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id",
+                   "suppress_tokens", "begin_suppress_tokens", "diversity_penalty",
+                   "num_beam_groups", "encoder_no_repeat_ngram_size", "exponential_decay_length_"
+                   "penalty", "remove_invalid_values", "num_logits_to_keep"),
+    "bookkeeping": ("is_decoder", "problem_type", "reorder_and_upcast_attn", "slow_but_exact",
+                    "torchscript", "use_bfloat16", "tie_encoder_decoder", "pruned_heads",
+                    "finetuning_task", "task_specific_params", "tokenizer_class", "prefix",
+                    "cross_attention_hidden_size", "tf_legacy_loss", "_attn_implementation",
+                    "_attn_implementation_autoset", "attn_implementation", "model_parallel",
+                    "gradient_checkpointing", "onnx_export", "summary_type", "summary_use_proj",
+                    "summary_activation", "summary_proj_to_labels", "max_sequence_length",
+                    "classifier_dropout", "num_labels", "use_flash_attn"),
+}  # fmt: skip
+
+FIELDS: dict[str, str] = {
+    **{name: name for name in _SAME},
+    **{name: message for message, names in _SHARED.items() for name in names},
+}
+
+# Families of fields that go by the end of their name.
+SUFFIXES: tuple[tuple[str, str], ...] = (
+    ("_token_id", "image_token"),
+    ("_multiplier", "multiplier"),
+    ("_alpha_factor", "multiplier"),
+    ("_beta_factor", "multiplier"),
+    ("_dropout", "dropout"),
+)
+# … and by its beginning.
+PREFIXES: tuple[tuple[str, str], ...] = (("mamba_", "mamba"), ("altup_", "altup"))
