@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
-from engine.models.adapter_start import CONVERTED, Start, write_adapter
+from engine.models.adapter_start import CONVERTED, read_start, write_adapter
+from engine.models.folder import read_json
 
 
-def write_converted(model: Any, start: Start, run: Path) -> Path:
-    """Write the trained adapter of `model` as a plain LoRA into the run's `pissa_converted`.
+def write_converted(run: Path) -> Path | None:
+    """Write the PiSSA adapter saved in `run` as a plain LoRA into its folder `pissa_converted`.
 
-    Whole modules, and the row lengths of DoRA, are the same in both forms. Returns the folder.
+    Whole modules, and the row lengths of DoRA, are the same in both forms. Returns the folder,
+    None where `run` holds no PiSSA adapter.
     """
     import torch
-    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
 
-    (name,) = model.active_adapters
-    tensors = dict(get_peft_model_state_dict(model, adapter_name=name))
+    start = read_start(run)
+    if start is None or start.kind != "pissa":
+        return None
+    config = read_json(run / "adapter_config.json")
+    tensors = load_file(run / "adapter_model.safetensors")
     # Plain scaling, so that the file means the same to a tool that has never heard of rsLoRA.
-    factor = math.sqrt(model.peft_config[name].r) if start.config.get("use_rslora") else 1.0
+    factor = math.sqrt(config["r"]) if config.get("use_rslora") else 1.0
     for module, (a, b) in start.halves.items():
         key = f"base_model.model.{module}"
         for ending, first, along in ((".lora_A.weight", a, 0), (".lora_B.weight", -b, 1)):
-            trained = tensors[key + ending].detach().cpu()
-            both = torch.cat([trained, first.to(trained.dtype)], dim=along)
+            both = torch.cat([tensors[key + ending], first], dim=along)
             tensors[key + ending] = both * factor if along else both
-    config = model.peft_config[name].to_dict()
     config |= {
         "init_lora_weights": True,
         "use_rslora": False,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from engine.config import RunConfig
 from engine.models.architecture import KNOWN_FAMILIES, tensor_shapes
 from engine.models.card import card_of, demo_card, read_card
 from engine.models.explain import MESSAGES
@@ -73,7 +73,7 @@ def test_lora_counts_equal_peft(family: str, target: str) -> None:
 
     model = meta_model({**WIDE, "model_type": family})
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    config = SimpleNamespace(
+    config = RunConfig(
         finetuning_type="lora", lora_rank=5, lora_target=target, additional_target=None
     )
     wanted = "all-linear" if target == "all" else target.split(",")
@@ -88,7 +88,7 @@ def test_lora_with_a_module_saved_whole_equals_peft() -> None:
 
     model = meta_model({**WIDE, "model_type": "llama", "tie_word_embeddings": False})
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    config = SimpleNamespace(
+    config = RunConfig(
         finetuning_type="lora", lora_rank=4, lora_target="all", additional_target="embed_tokens"
     )
     with torch.device("meta"):
@@ -119,7 +119,7 @@ def test_freeze_counts(
 ) -> None:
     model = meta_model({**WIDE, "model_type": "llama"})
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    config = SimpleNamespace(
+    config = RunConfig(
         finetuning_type="freeze",
         freeze_trainable_layers=layers,
         freeze_trainable_modules=modules,
@@ -132,7 +132,7 @@ def test_freeze_counts(
 
 def test_full_counts_everything() -> None:
     card = demo_card()
-    assert trainable_parameters(card.shapes, SimpleNamespace(finetuning_type="full")) == (
+    assert trainable_parameters(card.shapes, RunConfig(finetuning_type="full")) == (
         card.parameters
     )
 
