@@ -18,7 +18,12 @@ from engine.datasets.example import Message
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.template import render
 from engine.datasets.template_choice import ChosenTemplate, choose_template
-from engine.datasets.templates.writer import TOOLS_HEAD, TOOLS_TAIL, WRITTEN_TOOL_FORMAT
+from engine.datasets.templates.writer import (
+    TOOLS_HEAD,
+    TOOLS_TAIL,
+    WRITTEN_HERE,
+    WRITTEN_TOOL_FORMAT,
+)
 from engine.datasets.thought_way import thought_way
 from engine.datasets.thoughts import ThoughtWay, stripped
 from engine.datasets.tokenizer import FastTokenizer
@@ -72,8 +77,10 @@ class ChatFormat:
         self.takes_tools = self._shows([_USER, call]) and self._shows([_USER], [_PROBE_TOOL])
         thought = {"role": "assistant", "content": "a", "reasoning_content": _PROBE}
         self.takes_thoughts = self._shows([_USER, thought])
+        # A model's own template decides itself what of earlier thoughts is shown.
+        self._written_here = WRITTEN_HERE in self.source
         if self.takes_thoughts:
-            self.way = thought_way(self.source, self._special, self.record)
+            self.way = thought_way(self.source, self._special, self.record, self._written_here)
         # Without a way of its own a template may still have a switch (SmolLM3's system text).
         self._switch = self.way is not None or "enable_thinking" in self.source
         self.tool_format = self._tool_format(tool_format)
@@ -90,10 +97,15 @@ class ChatFormat:
         return self.record is not None and self.record.efficient_eos
 
     @property
+    def trained_without_thoughts(self) -> bool:
+        """Whether the template is one that `saved_source` made of a run without thoughts."""
+        return self.source.startswith(_NO_THOUGHTS)
+
+    @property
     def saved_source(self) -> str:
         """The template to save with a trained model: one that was trained without thoughts asks
         for answers without them by itself."""
-        if self.thinking is False and self._switch and not self.source.startswith(_NO_THOUGHTS):
+        if self.thinking is False and self._switch and not self.trained_without_thoughts:
             return _NO_THOUGHTS + self.source
         return self.source
 
@@ -106,17 +118,20 @@ class ChatFormat:
     def in_training(self, messages: Sequence[Message], last_only: bool) -> Sequence[Message]:
         """The turns as they are learned from. `last_only` (`mask_history`): thoughts before the
         last answer go, unless they are kept; a model's own template sees to that itself."""
-        if self.record is None or self.way is None or self.preserve or not last_only:
+        if not self._written_here or self.way is None or self.preserve or not last_only:
             return messages
         places = [i for i, message in enumerate(messages) if message.role == "assistant"]
         last = places[-1] if places else -1
         return [m if i == last else self._bare(m) for i, m in enumerate(messages)]
 
     def in_history(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The turns before a new answer: without their thoughts, unless they are kept."""
-        if self.record is None or self.way is None or self.preserve:
+        """The turns before a new answer: without the thoughts that came before the last question,
+        unless they are kept."""
+        if not self._written_here or self.way is None or self.preserve:
             return messages
-        return [self._bare(message) for message in messages]
+        asked = [i for i, message in enumerate(messages) if message.role == "user"]
+        last = asked[-1] if asked else 0
+        return [self._bare(m) if i < last else m for i, m in enumerate(messages)]
 
     def _bare(self, message: Message) -> Message:
         return stripped(message, self.way) if message.role == "assistant" else message

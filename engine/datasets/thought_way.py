@@ -16,11 +16,12 @@ _FAULTS = (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError)
 
 
 def thought_way(
-    source: str, special: Mapping[str, str], record: TemplateRecord | None
+    source: str, special: Mapping[str, str], record: TemplateRecord | None, every: bool = False
 ) -> ThoughtWay | None:
     """The words that `source` writes round a thought, None where they are none that are known.
 
-    A template that fills an answer without thoughts by itself has no `empty` one to be added.
+    The `empty` thought is the one that the template writes by itself, where it does; it has none
+    where something else stands before such an answer. `every`: earlier answers take one too.
     """
     if record is not None:
         opening, closing = record.thought_words
@@ -39,8 +40,11 @@ def thought_way(
     opening = before[place:]
     header = before[:place]
     written = without.partition(_ANSWER)[0].removeprefix(header)
-    opens_itself = not without.startswith(header) or bool(written.strip())
-    return ThoughtWay(opening, closing, "" if opens_itself else opening + closing)
+    if not without.startswith(header):
+        return ThoughtWay(opening, closing, "", every)
+    if not written.strip():
+        return ThoughtWay(opening, closing, opening + closing, every)
+    return ThoughtWay(opening, closing, written if closing.strip() in written else "", every)
 
 
 def _text(source: str, turns: Sequence[Mapping[str, Any]], special: Mapping[str, str]) -> str:

@@ -33,9 +33,8 @@ KNOWN_WORDS: tuple[tuple[str, str], ...] = (
 @dataclass(frozen=True, slots=True)
 class ThoughtWay:
     """How a template writes thoughts. `opening` and `closing` stand round them, `empty` before an
-    answer that has none; it is empty where the template writes that itself. `every` answer takes
-    an empty thought, or only the last: what a model's own template shows of earlier turns is its
-    own matter."""
+    answer that has none (an empty text: nothing can). `every` answer takes an empty thought, or
+    only the last: what a model's own template shows of earlier turns is its own matter."""
 
     opening: str
     closing: str

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.models.card import stored_dtype
+from engine.models.computing import computing_notes
 from engine.models.device import choose_device
 from engine.models.folder import adapter_base, check_adapter, read_json
-from engine.models.computing import computing_notes
 from engine.models.load import adapter_folders, attach_adapters, load_model
 from engine.models.locate import resolve
 from engine.models.precision import Precision, choose_precision
@@ -101,6 +101,9 @@ def load_for_inference(
         session.say(note, "note")
     encoder = Encoder(text_folder(sources), config, sources.folder)
     pictures = see_through(encoder, sources.folder, config)
+    if encoder.chat.trained_without_thoughts and config.enable_thinking:
+        encoder = encoder.thinking(False)
+        session.say("It was trained without thoughts, and is asked without.", "note")
     for note in encoder.notes:
         session.say(note, "note")
     session.progress(label, 1, 3, "parts")

@@ -9,6 +9,8 @@ from engine.datasets.templates.record import CONTENT, Mark, Slot, Slots, Templat
 
 # Hermes' way, which Qwen 2.5 and 3 write too: the one tool format that finetui writes itself.
 WRITTEN_TOOL_FORMAT = "qwen"
+# Opens every template that is written here, so that a saved one is known again.
+WRITTEN_HERE = "{#- written by finetui from the slots of a named template -#}"
 TOOLS_HEAD = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
@@ -30,6 +32,7 @@ def write_jinja(record: TemplateRecord) -> str:
     """
     end = record.stop_words[0] if record.replace_eos else None
     lines = [
+        WRITTEN_HERE,
         "{%- set ns = namespace(calls='', results='', tools='') -%}",
         "{%- set system = '' -%}{%- set turns = messages -%}",
         "{%- if messages and messages[0]['role'] == 'system' -%}"

@@ -17,7 +17,7 @@ from engine.datasets import Message
 from engine.datasets.templates.package import kept_file
 
 # Made up for the tests, under names that a run description may hold.
-STAND_IN = r'''
+STAND_IN = r"""
 import os
 
 os.environ["STAND_IN_WAS_RUN"] = "yes"
@@ -76,7 +76,7 @@ register_template(
 register_template(name="yuan", format_user=StringFormatter(slots=[NAMED + "{{content}}"]))
 register_template(name="index", format_user=StringFormatter(slots=["{{idx}}{{content}}"]))
 register_template(name="solar", template_class=OwnTemplate)
-'''
+"""
 
 
 @pytest.fixture

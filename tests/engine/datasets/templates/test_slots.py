@@ -122,9 +122,7 @@ def test_an_answer_is_opened_where_the_turn_of_the_other_side_begins(stand_in: P
     assert text.endswith("<|im_start|>user\nu<|im_end|>\n")
 
 
-def test_several_results_make_one_turn(
-    stand_in: Path, byte_model: Path, make_config: Any
-) -> None:
+def test_several_results_make_one_turn(stand_in: Path, byte_model: Path, make_config: Any) -> None:
     encoder = Encoder(byte_model, make_config(template="zephyr"))
     two = (QUESTION, Message("assistant", "", (CALL, CALL)), Message("tool", "blue"),
            Message("tool", "warm"), Message("assistant", "Sunny."))  # fmt: skip
