@@ -18,6 +18,7 @@ from engine.cli import (
     models,
     runs,
     settings,
+    templates,
     train,
     version,
 )
@@ -54,6 +55,7 @@ def application() -> typer.Typer:
     app.add_typer(runs.app, name="runs")
     app.add_typer(models.app, name="models")
     app.add_typer(datasets.app, name="datasets")
+    app.add_typer(templates.app, name="templates")
     app.command("doctor")(doctor.doctor)
     app.command("settings")(settings.settings)
     app.command("version")(version.version)

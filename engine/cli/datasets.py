@@ -54,6 +54,8 @@ def show(
     row: int = typer.Option(1, "--row", min=1, help="Which row, from 1."),
     tokens: bool = typer.Option(False, "--tokens", help="Show the row as tokens too."),
     model: str = typer.Option("demo", "--model", help="Whose tokens and template."),
+    template: str = typer.Option("", "--template", help="Write it with this named template."),
+    thinking: str = typer.Option("on", "--thinking", help="enable_thinking: on, off or empty."),
 ) -> int:
     """Print one row of a set as a conversation, and as tokens with the trained part marked."""
     from engine.datasets import Fill, find_dataset, open_rows
@@ -90,8 +92,8 @@ def show(
         out.say(f"label: {'good' if example.label else 'bad'}")
     if example.text:
         out.say(visible(example.text, lines=True))
-    if tokens:
-        _tokens(example, model)
+    if tokens or template:
+        _tokens(example, model, template, thinking)
     return 0
 
 
@@ -102,14 +104,19 @@ def _turn(role: str, content: str) -> None:
         out.say(f"  {visible(line)}")
 
 
-def _tokens(example: object, model: str) -> None:
+def _tokens(example: object, model: str, template: str, thinking: str) -> None:
     from engine.config import defaults_for_form, with_value
     from engine.datasets import Encoder
     from engine.models.locate import resolve
 
     out = output()
     config = with_value(defaults_for_form(), "model_name_or_path", model)
-    pieces = Encoder(resolve(model, config).path, config).pieces(example)  # type: ignore[arg-type]
+    config = with_value(config, "enable_thinking", None if thinking == "empty" else thinking)
+    config = with_value(config, "template", template or None)
+    encoder = Encoder(resolve(model, config).path, config)
+    for note in encoder.notes:
+        out.tell(visible(note))
+    pieces = encoder.pieces(example)  # type: ignore[arg-type]
     out.say("\ntokens (trained ones in brackets, cut ones in braces)")
     marks = {"prompt": "{}", "trained": "[{}]", "cut": "{{{}}}"}
     out.say("".join(marks[piece.part].format(visible(piece.text)) for piece in pieces))

@@ -21,6 +21,7 @@ ACCUMULATION = "gradient_accumulation_steps"
 BREAKS: list[tuple[str, dict[str, Any], str]] = [
     ("1", {"model_name_or_path": None}, "model_name_or_path"),
     ("1", {"model_name_or_path": " "}, "model_name_or_path"),
+    ("48", {"template": "lama3"}, "template"),
     ("4", {"dataset": None, "do_train": False, "val_size": 0.1}, "val_size"),
     ("5", {"val_size": 0.1, "eval_dataset": "x"}, "val_size"),
     ("8", {"mask_history": True, "train_on_prompt": True}, "mask_history"),
