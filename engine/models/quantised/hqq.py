@@ -48,9 +48,7 @@ def replace_linears(model: Any, bits: int, precision: Precision, device: str) ->
     with torch.no_grad():
         for name in chosen:
             layer = model.get_submodule(name).requires_grad_(False)
-            model.set_submodule(
-                name, HQQLinear(layer, how, compute_dtype=compute, device=device)
-            )
+            model.set_submodule(name, HQQLinear(layer, how, compute_dtype=compute, device=device))
         if device != "cpu":
             model.to(device)
     return model

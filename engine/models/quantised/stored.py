@@ -6,6 +6,7 @@ library has a backward pass: gptqmodel does in its backend `auto_trainable`, aql
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _GPTQMODEL = (
 _NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "gptq": (("gptqmodel", "optimum"), _GPTQMODEL),
     "awq": (("gptqmodel",), _GPTQMODEL),
-    "aqlm": (("aqlm",), "pip install 'aqlm[cpu]' (with a GPU: 'aqlm[gpu]')"),
+    "aqlm": (("aqlm",), "pip install 'finetui[aqlm]'"),
 }
 # On these peft has no DoRA.
 _WITHOUT_DORA = ("gptq", "awq", "aqlm")
@@ -102,24 +103,36 @@ def _check_method(folder: Path, method: str, config: Any) -> None:
         )
 
 
-def stored_options(
-    folder: Path, config: Any, device: str, for_training: bool
-) -> dict[str, Any]:
+def stored_options(folder: Path, config: Any, device: str, for_training: bool) -> dict[str, Any]:
     """What `from_pretrained` is told about a quantised checkpoint. Raises as `check_stored`."""
     check_stored(folder, config, for_training)
     method = stored_method(folder)
+    told = read_json(folder / "config.json")["quantization_config"]
     options: dict[str, Any] = {"device_map": {"": device}}
-    if method == "gptq":
-        from transformers import GPTQConfig
+    if method in ("gptq", "awq"):
+        # Read on import; a machine of one or two cores gets one worker, and two are asked for.
+        os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, (os.cpu_count() or 1) // 2)))
+    if method == "aqlm" and for_training and device == "cpu":
+        _check_codebooks(folder, told)
+    if for_training and method in ("gptq", "awq"):
+        from transformers import AwqConfig, GPTQConfig
 
-        told = read_json(folder / "config.json")["quantization_config"]
-        make: Any = GPTQConfig
-        backend = "auto_trainable" if for_training else "auto"
-        options["quantization_config"] = make(bits=int(told["bits"]), backend=backend)
-    elif method == "awq":
-        from transformers import AwqConfig
-
-        make = AwqConfig
-        backend = "auto_trainable" if for_training else "auto"
-        options["quantization_config"] = make(backend=backend)
+        make: Any = GPTQConfig if method == "gptq" else AwqConfig
+        options["quantization_config"] = make(
+            bits=int(told.get("bits", 4)), backend="auto_trainable"
+        )
     return options
+
+
+def _check_codebooks(folder: Path, told: dict[str, Any]) -> None:
+    """aqlm 1.1 turns 8-bit codes for its CPU kernel; its backward pass reads them unturned."""
+    if int(told.get("nbits_per_codebook", 16)) == 8 and int(told.get("out_group_size", 1)) == 1:
+        raise BadInput(
+            Problem(
+                "aqlm can't train a checkpoint with 8-bit codebooks on a CPU: its backward pass "
+                "fails there.",
+                str(folder),
+                "Take one with 16-bit codebooks (1x16), or a GPU.",
+                "model_name_or_path",
+            )
+        )
