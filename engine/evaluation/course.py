@@ -14,6 +14,7 @@ from engine.runs.session import JobSession
 if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets import Prepared
+    from engine.models.inference import Loaded
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Tally:
         raise NotImplementedError
 
 
-Measure = Callable[[Any, int, "Prepared", "RunConfig", JobSession], dict[str, Any]]
+Measure = Callable[["Loaded", "Prepared", "RunConfig", JobSession], dict[str, Any]]
 
 
 def measured(
@@ -45,7 +46,7 @@ def measured(
     measure: Measure,
     nothing: Problem,
 ) -> dict[str, Any]:
-    """What `measure(model, pad, prepared, config, session)` makes of the rows to measure on.
+    """What `measure(loaded, prepared, config, session)` makes of the rows to measure on.
 
     It gives a `Tally` for each set. The result holds the means of all, with several sets also each
     one's own, `eval_runtime` and `eval_samples_per_second`, and is written into the session's
@@ -67,7 +68,7 @@ def measured(
         describe(session.folder, config)
     began = time.monotonic()
     with interruptible(loaded.model, session.check):
-        sums = measure(loaded.model, loaded.encoder.pad_id, prepared, config, session)
+        sums = measure(loaded, prepared, config, session)
     seconds = time.monotonic() - began
     total = type(next(iter(sums.values()))).joined(sums.values())
     result: dict[str, Any] = total.numbers("eval")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from engine.runs.session import JobSession
 if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets import Prepared, TokenRows
+    from engine.models.inference import Loaded
 
 # Logits held at once: a billion of them in fp32 would be 4 GB.
 _MOST_LOGITS = 1 << 27
@@ -73,7 +75,7 @@ def run_evaluation(config: RunConfig, session: JobSession) -> dict[str, Any]:
 
 
 def _measure(
-    model: Any, pad: int, prepared: Prepared, config: RunConfig, session: JobSession
+    loaded: Loaded, prepared: Prepared, config: RunConfig, session: JobSession
 ) -> dict[str, Sums]:
     import torch
 
@@ -84,13 +86,13 @@ def _measure(
     # Rows stand set after set, so their number tells the set.
     owner = [name for name, count in prepared.eval_counts.items() for _ in range(count)]
     sums = {name: Sums() for name in prepared.eval_counts}
-    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    vocabulary = int(loaded.model.get_output_embeddings().weight.shape[0])
     done = 0
     for batch in batches(rows, config.per_device_eval_batch_size, vocabulary):
         session.check()
         session.progress("measuring", done, len(rows), "rows")
         with torch.inference_mode():
-            losses, right, line = _losses(model, [rows[i] for i in batch], pad)
+            losses, right, line = _losses(loaded, [rows[i] for i in batch])
         for place, row in enumerate(batch):
             mine = line == place
             part = sums[owner[row]]
@@ -124,7 +126,7 @@ def batches(rows: TokenRows, size: int, vocabulary: int) -> list[list[int]]:
     return found
 
 
-def _losses(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> tuple[Any, Any, Any]:
+def _losses(loaded: Loaded, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any, Any]:
     """Of each trained token in the batch: its loss (float64), whether it is the first choice,
     and the line it stands in. All (trained,), on the CPU.
 
@@ -135,7 +137,7 @@ def _losses(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> tuple
     from engine.models.head import forward_at
 
     longest = max(len(row["input_ids"]) for row in rows)
-    ids = torch.full((len(rows), longest), pad)
+    ids = torch.full((len(rows), longest), loaded.encoder.pad_id)
     targets = torch.full((len(rows), longest), IGNORED)
     mask = torch.zeros((len(rows), longest), dtype=torch.long)
     for line, row in enumerate(rows):
@@ -146,9 +148,13 @@ def _losses(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> tuple
         mask[line, :length] = 1
     flat = targets.reshape(-1)
     places = (flat != IGNORED).nonzero().squeeze(1)
-    device = model.device
-    inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-    logits = forward_at(model, inputs, places.to(device)).logits
+    device = loaded.model.device
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if loaded.pictures is not None:
+        named = [json.loads(row.get("pictures") or "[]") for row in rows]
+        inputs |= loaded.pictures.inputs(ids, named)
+    inputs = {name: value.to(device) for name, value in inputs.items()}
+    logits = forward_at(loaded.model, inputs, places.to(device)).logits
     wanted = flat[places].to(device)
     losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     right = logits.argmax(-1) == wanted

@@ -115,12 +115,17 @@ def answers(
         ids[line, longest - len(row.ids) :] = torch.tensor(row.ids)
         mask[line, longest - len(row.ids) :] = 1
     device = loaded.model.device
+    seen: dict[str, Any] = {}
+    if loaded.pictures is not None:
+        found_inputs = loaded.pictures.inputs(ids, [row.pictures for row in rows])
+        seen = {name: value.to(device) for name, value in found_inputs.items()}
     torch.manual_seed(config.seed + first)
     with torch.inference_mode():
         out = loaded.model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             generation_config=generation_config(config, loaded, _limit(loaded, longest, config)),
+            **seen,
         )
     found = []
     for line in out[:, longest:].tolist():

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.datasets.example import Example, Message
+from engine.datasets.formats.fields import RowFault
+from engine.datasets.picture_rows import check_placeholders
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ _BLOCK = 64
 @dataclass(frozen=True, slots=True)
 class Question:
     """One row to answer. `prompt` is the text up to its last answer (earlier turns, tools and the
-    system text included), `ids` its tokens, `label` that answer, `asked` the last turn alone."""
+    system text included), `ids` its tokens, `label` that answer, `asked` the last turn alone,
+    `pictures` those of the prompt."""
 
     dataset: str
     row: int
@@ -28,6 +31,7 @@ class Question:
     ids: list[int]
     label: str
     asked: str
+    pictures: tuple[str, ...] = ()
 
 
 def questions(
@@ -97,9 +101,15 @@ def _question(name: str, example: Example, encoder: Encoder) -> Question:
     if messages[last].tool_calls:
         label = _as_written(prompt, replace(example, messages=messages[: last + 1]), encoder)
     asked = messages[last - 1].content if last else ""
-    return Question(
-        name, example.source_row, prompt, encoder.tokenizer.encode(prompt), label, asked
-    )
+    try:
+        if example.media:
+            check_placeholders(example)
+        ids = encoder.prompt_ids(prompt, example.media)
+    except RowFault as fault:
+        raise BadInput(
+            Problem(f"{fault}", f"row {example.source_row}", "Correct the row.", "eval_dataset")
+        ) from None
+    return Question(name, example.source_row, prompt, ids, label, asked, example.media)
 
 
 def _as_written(prompt: str, example: Example, encoder: Encoder) -> str:

@@ -14,6 +14,7 @@ from engine.runs.session import JobSession
 if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets import PartRows
+    from engine.models.inference import Loaded
 
 
 @dataclass
@@ -66,7 +67,7 @@ def run_scoring(config: RunConfig, session: JobSession) -> dict[str, Any]:
 
 
 def _score(
-    model: Any, pad: int, prepared: Any, config: RunConfig, session: JobSession
+    loaded: Loaded, prepared: Any, config: RunConfig, session: JobSession
 ) -> dict[str, PairSums]:
     rows: PartRows = prepared.eval
     # Rows stand set after set, so their number tells the set.
@@ -83,7 +84,7 @@ def _score(
         answers = []
         for name in ("chosen_ids", "rejected_ids"):
             answers += [[*rows[i]["prompt_ids"], *rows[i][name]] for i in batch]
-        found = score_rows(model, answers, pad)
+        found = score_rows(loaded.model, answers, loaded.encoder.pad_id)
         for place, row in enumerate(batch):
             sums[owner[row]].add(found[place], found[place + len(batch)])
     session.progress("scoring", len(rows), len(rows), "pairs")

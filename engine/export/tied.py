@@ -12,10 +12,12 @@ def tied_names(folder: Path, trust_remote_code: bool) -> tuple[str, str] | None:
     Asked of transformers itself, on the meta device: no weight is read.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
+
+    from engine.models.kinds import model_class
 
     options = {"trust_remote_code": trust_remote_code}
-    make: Any = AutoModelForCausalLM
+    make: Any = model_class(folder, "language")
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
     with torch.device("meta"):
         model = make.from_config(config, **options)

@@ -33,7 +33,7 @@ from engine.training.guards import check_finite
 from engine.training.optimisers import Plan, build_optimiser, schedule_free
 from engine.training.optimisers.build import say_of_schedule
 from engine.training.optimisers.resume import keep_types, load_state, save_state
-from engine.training.resume import Resume, load_adapter_weights
+from engine.training.resume import Resume, load_adapter_weights, load_renamed
 from engine.training.rng import random_state, set_random_state
 from engine.training.stop import Gate
 
@@ -282,12 +282,15 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         # peft would cast a bf16 adapter to fp32 while it loads: put the tensors in place instead.
-        if not load_adapter_weights(self.model, Path(resume_from_checkpoint)):
+        folder = Path(resume_from_checkpoint)
+        if not load_adapter_weights(self.model, folder) and not load_renamed(self.model, folder):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
-        if best is None or not load_adapter_weights(self.model, Path(best)):
+        if best is None or not (
+            load_adapter_weights(self.model, Path(best)) or load_renamed(self.model, Path(best))
+        ):
             super()._load_best_model()
         schedule_free.are_averaged(self.optimizer)
 

@@ -116,9 +116,7 @@ def picture_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     talks, pairs = [], []
     for name in colours:
         asked = turn("user", "<image>Which colour?")
-        talks.append(
-            {"messages": [asked, turn("assistant", name)], "images": [f"{name}.png"]}
-        )
+        talks.append({"messages": [asked, turn("assistant", name)], "images": [f"{name}.png"]})
         other = next(one for one in colours if one != name)
         pairs.append(
             {

@@ -65,6 +65,12 @@ def save_vision(family: str, folder: Path, tokenizer: Any, seed: int = 0) -> Pat
         "tie_word_embeddings": False,
     }
     model, processor = _BUILDERS[family](tokenizer, text)
+    # Weights large enough that a picture reaches the head, and is learnt within a few steps.
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.normal_(0, 0.1)
     model.save_pretrained(folder)
     processor.chat_template = tokenizer.chat_template
     processor.save_pretrained(folder)

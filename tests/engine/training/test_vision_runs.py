@@ -69,9 +69,20 @@ def answer(config: Any, folder: Path, asked: str, *pictures: str) -> str:
     return chatter.answer(turns, None, settings, lambda _: None)["text"]
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo"])
-@pytest.mark.parametrize("method", ["lora", "full", "freeze"])
-@pytest.mark.parametrize("family", [*FAMILIES, *MORE])
+CELLS = [
+    pytest.param(
+        family,
+        method,
+        stage,
+        marks=() if method == "lora" and family in FAMILIES else pytest.mark.slow,
+    )
+    for family in (*FAMILIES, "gemma3", "smolvlm")
+    for method in ("lora", "full", "freeze")
+    for stage in ("sft", "dpo")
+]
+
+
+@pytest.mark.parametrize(("family", "method", "stage"), CELLS)
 def test_every_method_trains_saves_and_is_loaded_again(
     family: str, method: str, stage: str, describe: Any, make_session: Any, tmp_path: Path
 ) -> None:
@@ -93,12 +104,12 @@ def test_a_model_learns_what_is_in_a_picture(
     config = describe(
         family,
         finetuning_type="full",
-        max_steps=90,
+        max_steps=70,
         freeze_vision_tower=False,
         freeze_multi_modal_projector=False,
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         per_device_train_batch_size=5,
-        logging_steps=30,
+        logging_steps=10,
     )
     base = Path(config.model_name_or_path)
     before = {name: answer(config, base, "<image>Which colour?", f"{name}.png")
@@ -110,3 +121,169 @@ def test_a_model_learns_what_is_in_a_picture(
     assert listener.of(StepLogged)[-1].loss < 0.1
     assert after == {"red": "red", "green": "green", "blue": "blue"}
     assert after != before
+
+
+needs_corpora = pytest.mark.skipif(
+    not (CORPORA / "mllm_demo.json").is_file(), reason="the demonstration sets are not here"
+)
+
+
+@needs_corpora
+@pytest.mark.parametrize("family", [*FAMILIES, *MORE])
+def test_the_published_picture_rows_change_an_answer(
+    family: str, describe: Any, make_session: Any, tmp_path: Path
+) -> None:
+    config = describe(
+        family,
+        dataset="mllm_demo",
+        dataset_dir=str(CORPORA),
+        finetuning_type="lora",
+        max_steps=20,
+        per_device_train_batch_size=3,
+        cutoff_len=1024,
+    )
+    base = Path(config.model_name_or_path)
+    asked = ("<image>Who is he?", str(CORPORA / "mllm_demo_data" / "2.jpg"))
+    before = answer(config, base, *asked)
+    session, listener = make_session(tmp_path / "run")
+    run_training(config, session)
+    logged = listener.of(StepLogged)
+    assert logged[-1].loss < logged[0].loss * 0.9
+    assert not [line for line in listener.of(LogLine) if "left out" in line.text]
+    assert answer(config, tmp_path / "run", *asked) != before
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stopped_run_goes_on_exactly(
+    family: str, method: str, describe: Any, make_session: Any, tmp_path: Path
+) -> None:
+    changes = {
+        "finetuning_type": method,
+        "lora_dropout": 0.1,
+        "freeze_vision_tower": False,
+        "max_steps": 4,
+    }
+    session, whole = make_session(tmp_path / "whole")
+    run_training(describe(family, **changes), session)
+    session, first = make_session(tmp_path / "parts")
+    looks = 0
+    original = Gate.pass_through
+
+    def stop_at_third(gate: Gate) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            gate._session.control.stop()
+        original(gate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gate, "pass_through", stop_at_third)
+        with pytest.raises(Stopped):
+            run_training(describe(family, **changes), session)
+    (checkpoint,) = (tmp_path / "parts").glob("checkpoint-*")
+    assert (checkpoint / "processor_config.json").is_file()
+    session, second = make_session(tmp_path / "parts")
+    run_training(describe(family, **changes, resume_from_checkpoint=True), session)
+
+    def losses(*listeners: Any) -> dict[int, tuple[float, float]]:
+        found = [event for one in listeners for event in one.of(StepLogged)]
+        return {event.step: (event.loss, event.grad_norm) for event in found}
+
+    assert losses(first, second) == losses(whole)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    from safetensors import safe_open
+
+    (file,) = run.glob("*model.safetensors")
+    with safe_open(file, "pt") as opened:
+        return {key: opened.get_tensor(key).numpy().tobytes() for key in opened.keys()}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_evaluating_and_predicting_see_the_pictures(
+    family: str, describe: Any, make_session: Any, tmp_path: Path
+) -> None:
+    from engine.evaluation import run_evaluation, run_prediction
+
+    config = describe(family, do_train=False, do_eval=True, dataset=None, eval_dataset="colours")
+    session, _ = make_session(tmp_path / "seen")
+    seen = run_evaluation(config, session)
+    other = blinded(Path(config.dataset_dir), tmp_path / "white")
+    session, _ = make_session(tmp_path / "unseen")
+    unseen = run_evaluation(replace(config, dataset_dir=str(other)), session)
+    assert seen["eval_samples"] == unseen["eval_samples"] == 5
+    assert seen["eval_tokens"] == unseen["eval_tokens"]
+    assert seen["eval_loss"] != unseen["eval_loss"]
+
+    predict = replace(
+        config, do_eval=False, do_predict=True, predict_with_generate=True, max_new_tokens=6,
+        per_device_eval_batch_size=3, do_sample=False,
+    )  # fmt: skip
+    session, _ = make_session(tmp_path / "predicted")
+    run_prediction(predict, session)
+    lines = (tmp_path / "predicted" / "generated_predictions.jsonl").read_text().splitlines()
+    together = [json.loads(line)["predict"] for line in lines]
+    alone = replace(predict, per_device_eval_batch_size=1)
+    session, _ = make_session(tmp_path / "alone")
+    run_prediction(alone, session)
+    lines = (tmp_path / "alone" / "generated_predictions.jsonl").read_text().splitlines()
+    assert together == [json.loads(line)["predict"] for line in lines]
+    assert len(together) == 5
+
+
+def blinded(folder: Path, into: Path) -> Path:
+    """The same set with white pictures of the same size."""
+    from PIL import Image
+
+    shutil.copytree(folder, into)
+    for path in into.glob("*.png"):
+        with Image.open(path) as picture:
+            Image.new("RGB", picture.size, "white").save(path)
+    return into
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_export_is_the_adapter_merged(
+    family: str, describe: Any, make_session: Any, tmp_path: Path
+) -> None:
+    from engine.export import run_export
+
+    config = describe(family, max_steps=5)
+    session, _ = make_session(tmp_path / "run")
+    run_training(config, session)
+    export = replace(
+        config,
+        do_train=False,
+        adapter_name_or_path=str(tmp_path / "run"),
+        export_dir=str(tmp_path / "whole"),
+    )
+    session, _ = make_session(tmp_path / "job")
+    run_export(export, session)
+    asked = ("<image>Which colour?", "blue.png")
+    assert answer(config, tmp_path / "run", *asked) == answer(config, tmp_path / "whole", *asked)
+    assert (tmp_path / "whole" / "processor_config.json").is_file()
+
+
+def test_a_model_of_text_refuses_pictures_in_one_sentence(
+    describe: Any, model_folder: Path, make_session: Any, tmp_path: Path
+) -> None:
+    config = describe("llava", model_name_or_path=str(model_folder))
+    session, _ = make_session(tmp_path / "run")
+    with pytest.raises(BadInput, match="reads only text") as refused:
+        run_training(config, session)
+    assert refused.value.problem.setting == "model_name_or_path"
+
+
+def test_rows_whose_pictures_do_not_fit_are_left_out_by_number(
+    describe: Any, make_session: Any, tmp_path: Path
+) -> None:
+    # Two pictures of 16 tokens each and the words around them do not fit into 40.
+    config = describe("llava", cutoff_len=60, max_steps=1)
+    session, listener = make_session(tmp_path / "run")
+    run_training(config, session)
+    (line,) = [line.text for line in listener.of(LogLine) if "left out" in line.text]
+    assert line.startswith("colours: 1 row left out; row 4: the cutoff would cut its pictures")
+    assert "set cutoff_len to at least" in line
