@@ -118,6 +118,8 @@ def training_arguments(
         "bf16": False,
         "fp16": precision.autocast == "fp16",
         "activation_checkpointing": checkpointing,
+        # transformers' own way of what unsloth made known: checkpoints in pinned CPU memory.
+        "activation_checkpointing_kwargs": {"offload": True} if config.use_unsloth_gc else None,
         "gradient_checkpointing": None,
         "logging_nan_inf_filter": False,
         "report_to": "none",
