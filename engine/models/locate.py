@@ -25,6 +25,7 @@ Progress = Callable[[str, float, float, str], None]
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _REMEMBERED = 50
+HUBS = ("huggingface", "modelscope")
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ def resolve(
         return _checked(local, short_name(local), "local", name, config)
     revision = getattr(config, "model_revision", None) or "main"
     cache = getattr(config, "cache_dir", None)
-    hub_name = getattr(config, "hub", None) or "huggingface"
-    folder = on_disk(name, revision, cache, hub_name)
-    if folder is not None:
-        return _checked(folder, name.rsplit("/", 1)[-1], "cache", name, config)
+    for hub_name in HUBS if config is None else [getattr(config, "hub", None) or HUBS[0]]:
+        folder = on_disk(name, revision, cache, hub_name)
+        if folder is not None:
+            return _checked(folder, name.rsplit("/", 1)[-1], "cache", name, config)
     choices = [entry.id for entry in known_models(cache) if entry.ready or entry.id == DEMO]
     if progress is None:
         raise BadInput(_not_on_disk(name, choices))
@@ -221,7 +222,7 @@ def _typed(name: str, cache_dir: str | None) -> ModelEntry:
         return ModelEntry(name, short_name(local), "local", local, whole)
     short = name.rstrip("/").rsplit("/", 1)[-1]
     if _HUB_ID.match(name):
-        for hub_name in ("huggingface", "modelscope"):
+        for hub_name in HUBS:
             path = on_disk(name, "main", cache_dir, hub_name)
             if path is not None:
                 return ModelEntry(name, short, "cache", path, True, hub_name)

@@ -30,6 +30,7 @@ from engine.problem import FinetuiError, JobFault, Problem, Stopped
 from engine.runs import process
 from engine.runs.folder import Replacement, refuse_earlier_run
 from engine.runs.session import Control, JobSession
+from engine.worker.downloads import Downloads
 from engine.worker.jobs import Job, JobKind, TrainJob
 from engine.worker.lookups import Lookups
 from engine.worker.perform import PERFORMERS, Kept, Performer, collect
@@ -80,6 +81,7 @@ class Engine:
         self._wake = threading.Condition()
         self._subscribers: list[Callable[[Event], None]] = []
         self._lookups = Lookups()
+        self.downloads = Downloads()
         self._kept = Kept()
         self._unload = False
         self._closing = False
@@ -226,6 +228,7 @@ class Engine:
         if current is not None:
             current.control.stop(save)
         self._lookups.close()
+        self.downloads.close()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True

@@ -27,7 +27,8 @@ class Lookups:
     cancelled): while a person scrolls, only the row they stopped at is worth computing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "finetui-lookups") -> None:
+        self._name = name
         self._waiting: deque[_Question] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -46,9 +47,7 @@ class Lookups:
                     question.future.cancel()
             self._waiting.append(_Question(future, function, args, key))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._loop, name="finetui-lookups", daemon=True
-                )
+                self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
                 self._thread.start()
             self._wake.notify()
         return future
