@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from engine.problem import BadInput, Problem
@@ -61,10 +64,35 @@ def liger_options(options: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def apply_liger(model: Any, options: dict[str, Any] | None) -> None:
-    """Put Liger's kernels (Hsu et al., 2024, arXiv 2410.10989) into a loaded model, in place."""
+    """Put Liger's kernels (Hsu et al., 2024, arXiv 2410.10989) into a loaded model, in place.
+
+    Liger also exchanges names in the architecture's module, for every model that this process will
+    load. They are put back, but for the rotary positions: those are looked up there at each step,
+    so their kernel stays, for tensors on a GPU.
+    """
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
+    module = sys.modules[type(model).__module__]
+    before = dict(vars(module))
     _apply_liger_kernel_to_instance(model=model, **liger_options(options))
+    for name, plain in before.items():
+        now = getattr(module, name)
+        if now is plain:
+            continue
+        rotary = name == "apply_rotary_pos_emb"
+        setattr(module, name, _on_a_gpu(now, plain) if rotary else plain)
+
+
+def _on_a_gpu(kernel: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """`kernel` where the first tensor lies on a GPU, `plain` elsewhere."""
+    plain = getattr(plain, "elsewhere", plain)
+
+    @wraps(plain)
+    def choose(query: Any, *args: Any, **kwargs: Any) -> Any:
+        return (kernel if query.is_cuda else plain)(query, *args, **kwargs)
+
+    choose.elsewhere = plain  # type: ignore[attr-defined]
+    return choose
 
 
 def apply_fp8(model: Any, emulate: bool = False) -> int:

@@ -58,6 +58,24 @@ def test_liger_takes_norms_and_layers_and_leaves_the_forward(tiny_llama: Path) -
     assert "liger" in layer.input_layernorm.forward.__func__.__module__
 
 
+def test_a_model_loaded_after_liger_is_as_before(tiny_llama: Path) -> None:
+    pytest.importorskip("liger_kernel", reason="needs liger-kernel and Triton")
+    pytest.importorskip("triton")
+    import torch
+    from transformers.models.llama import modeling_llama
+
+    ids = torch.tensor([[1, 3, 4]])
+    plain = load_model(tiny_llama, RunConfig(), FP32, "cpu", for_training=True)(ids).logits
+    norm, original = modeling_llama.LlamaRMSNorm, modeling_llama.apply_rotary_pos_emb
+    for _ in range(2):
+        model = load_model(tiny_llama, RunConfig(), FP32, "cpu", for_training=True)
+        apply_liger(model, None)
+    assert modeling_llama.LlamaRMSNorm is norm
+    assert modeling_llama.apply_rotary_pos_emb.elsewhere is original
+    after = load_model(tiny_llama, RunConfig(), FP32, "cpu", for_training=True)(ids).logits
+    assert torch.equal(after, plain)
+
+
 def test_liger_refuses_an_architecture_it_has_no_kernels_for() -> None:
     pytest.importorskip("liger_kernel", reason="needs liger-kernel and Triton")
     pytest.importorskip("triton")
