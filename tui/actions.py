@@ -201,6 +201,22 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _action("rows.view", "v", _m("view"), _m("Conversation, tokens, raw fields"), "next_view", 5),
     _action(
+        "rows.thoughts",
+        "h",
+        _m("thoughts"),
+        _m("Does your data hold thoughts? The row with thinking and without"),
+        "thoughts",
+        7,
+    ),
+    _action(
+        "rows.take",
+        "enter",
+        "",
+        _m("Set Thinking as the thoughts of the rows ask for"),
+        "take_thoughts",
+        0,
+    ),
+    _action(
         "rows.toggle",
         "space",
         _m("use this set"),

@@ -15,6 +15,7 @@ from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
 from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines
+from tui.panes.thought_views import thought_lines
 from tui.panes.view import View
 from tui.panes.words import row_count
 from tui.shell import shell
@@ -24,7 +25,10 @@ from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from engine.worker.questions import DatasetEntry, RowView
+    from engine.worker.thoughts import ThoughtView
     from tui.studio import Studio
+
+THOUGHTS = "thoughts"
 
 
 class RowPanel(LinesPanel, inherit_bindings=False):
@@ -61,7 +65,9 @@ class DataView(View):
         self.token_panel.can_focus = self.source_panel.can_focus = False
         self.mode = "conversation"
         self.row: RowView | None = None
+        self.thoughts: ThoughtView | None = None
         self._asked: object = None
+        self._asked_thoughts: object = None
         self._places: dict[str, int] = {}
         self._fault = ""
         self._found = ""
@@ -105,6 +111,9 @@ class DataView(View):
         if asked != self._asked:
             self._asked = asked
             self._ask(entry.name, index)
+        if self.mode == THOUGHTS and asked != self._asked_thoughts:
+            self._asked_thoughts = asked
+            self._ask_thoughts(entry.name, index)
         self._draw(entry)
 
     def _ask(self, name: str, index: int) -> None:
@@ -128,6 +137,26 @@ class DataView(View):
         if entry is not None:
             self._draw(entry)
 
+    def _ask_thoughts(self, name: str, index: int) -> None:
+        from engine.worker.thoughts import thought_view
+
+        def answered(future: Future[ThoughtView]) -> None:
+            shell(self).call_from_thread_later(self._take_view, future)
+
+        self.thoughts = None
+        self.studio.ask(answered, thought_view, name, index, self.studio.config, key=THOUGHTS)
+
+    def _take_view(self, future: Future[ThoughtView]) -> None:
+        try:
+            self.thoughts = future.result()
+        except CancelledError:
+            return
+        except (FinetuiError, OSError) as error:
+            self._fault = str(error)
+        entry = self.entry_shown
+        if entry is not None:
+            self._draw(entry)
+
     # Drawing
 
     def _draw(self, entry: DatasetEntry) -> None:
@@ -138,6 +167,8 @@ class DataView(View):
             figure += [(" · ", "dim")] if number else []
             word = first_view(row, self.studio.config.stage) if mode == VIEWS[0] else mode
             figure.append((_(word), "accent" if mode == self.mode else "dim"))
+        if self.mode == THOUGHTS:
+            figure += [(" · ", "dim"), (_("thoughts"), "accent")]
         self.row_panel.set_figure(figure)
         if row is None:
             self.row_panel.set_title(entry.name)
@@ -169,10 +200,17 @@ class DataView(View):
             return [[], *self._token_lines(row, self._width())]
         if self.mode == "raw":
             return [[], *self._raw_lines(row)]
+        if self.mode == THOUGHTS:
+            return [[], *self._thought_lines()]
         if row.problem and row.example is None:
             faulty = wrap_cells(visible(row.problem), self._width())
             return [[], *([(part, "error")] for part in faulty), [], *self._raw_lines(row)]
         return [[], *row_lines(row.example, self.studio.config.stage, self._width())]
+
+    def _thought_lines(self) -> list[Line]:
+        if self.thoughts is None:
+            return [[(_("The row is being read …"), "dim")]]
+        return thought_lines(self.thoughts, self.studio.config.enable_thinking, self._width())
 
     def _raw_lines(self, row: RowView) -> list[Line]:
         lines: list[Line] = []
@@ -241,8 +279,22 @@ class DataView(View):
     def action_previous_row(self) -> None:
         self._go(self._index - 1)
 
+    def action_thoughts(self) -> None:
+        self.mode = VIEWS[0] if self.mode == THOUGHTS else THOUGHTS
+        self.row_panel.to_top()
+        self.show()
+
+    def action_take_thoughts(self) -> None:
+        view = self.thoughts
+        if self.mode != THOUGHTS or view is None or view.problem or view.advised is None:
+            return
+        if view.advised != self.studio.config.enable_thinking:
+            self.studio.change("enable_thinking", view.advised)
+            shell(self).action_form_changed()
+
     def action_next_view(self) -> None:
-        self.mode = VIEWS[(VIEWS.index(self.mode) + 1) % len(VIEWS)]
+        known = VIEWS.index(self.mode) if self.mode in VIEWS else -1
+        self.mode = VIEWS[(known + 1) % len(VIEWS)]
         self.row_panel.to_top()
         self.show()
 
