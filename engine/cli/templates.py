@@ -102,8 +102,9 @@ def _text(found: FoundTemplate) -> None:
             "system stands": "in the first user turn" if record.fused else "before the first turn",
             "stop words": " ".join(record.stop_words) or "the tokenizer's end of text",
             "answers closed": "the last one of a row" if record.efficient_eos else "every one",
-            "tools": "its own way" if own else f"the qwen way (its own, {record.tool_format}, is "
-            "code, which is not read)",
+            "tools": "its own way"
+            if own
+            else f"the qwen way (its own, {record.tool_format}, is code, which is not read)",
         }
         if record.thinking:
             facts["empty thought"] = record.empty_thought

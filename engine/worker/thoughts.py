@@ -51,8 +51,8 @@ def thought_view(name: str, index: int, config: RunConfig) -> ThoughtView:
 
     rows = _rows_of(name, config)
     looked = min(LOOKED_AT, len(rows))
-    found = [row for i in range(looked) if isinstance(row := rows.example(i), Example)]
-    share = thoughts_in(found)
+    examples = (rows.example(i) for i in range(looked))
+    share = thoughts_in(one for one in examples if isinstance(one, Example))
     row = rows.example(index) if index < len(rows) else None
     if not isinstance(row, Example):
         reason = "There is no such row." if row is None else row.reason

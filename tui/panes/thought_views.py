@@ -57,11 +57,10 @@ def _advice(view: ThoughtView, now: bool | None) -> str:
         return ""
     if wanted is None:
         return _("The template in use has no thoughts: the setting Thinking changes nothing.")
+    is_now = _(_VALUES[now])
     if wanted == now:
-        return f"{_('The setting Thinking fits: it is')} {_(_VALUES[now])}."
-    return (
-        f"{_('Enter sets Thinking to')} {_(_VALUES[wanted])}; {_('now it is')} {_(_VALUES[now])}."
-    )
+        return f"{_('The setting Thinking fits: it is')} {is_now}."
+    return f"{_('Enter sets Thinking to')} {_(_VALUES[wanted])}; {_('now it is')} {is_now}."
 
 
 def _tokens(pieces: tuple[TokenPiece, ...], width: int) -> list[Line]:
