@@ -97,6 +97,38 @@ class ChatFormat:
         return self.record is not None and self.record.efficient_eos
 
     @property
+    def tools_note(self) -> str:
+        """What a person should know whose rows hold tools; an empty text where nothing is."""
+        record = self.record
+        if record is None or record.tools or record.tool_format == WRITTEN_TOOL_FORMAT:
+            return ""
+        return (
+            f"Tools and calls are written the qwen way: template {record.name} has "
+            f"{record.tool_format}, which is code and is not read."
+        )
+
+    def thoughts_note(self, share: float) -> str:
+        """What becomes of a set's thoughts; `share` of its answers hold some."""
+        percent = max(1, round(share * 100)) if share else 0
+        if not self._switch:
+            if not share:
+                return ""
+            text = f"<think>\n{_PROBE}\n</think>\n\na"
+            if self._shows([_USER, {"role": "assistant", "content": text}]):
+                fate = "they are trained as ordinary text"
+            else:
+                fate = "it leaves them out"
+            return f"{percent} % of the answers hold thoughts, and this template has none: {fate}."
+        if self.thinking is False and share:
+            return f"enable_thinking: false strips the thoughts of {percent} % of the answers."
+        if self.thinking is True and not share:
+            return (
+                "No answer holds thoughts: enable_thinking: true trains an empty one before each, "
+                "false puts it into the prompt."
+            )
+        return ""
+
+    @property
     def trained_without_thoughts(self) -> bool:
         """Whether the template is one that `saved_source` made of a run without thoughts."""
         return self.source.startswith(_NO_THOUGHTS)

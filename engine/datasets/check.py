@@ -11,6 +11,7 @@ from engine.datasets.fill import has_placeholders
 from engine.datasets.preparation import BLOCK, NOTHING_TRAINED, PLACEHOLDERS
 from engine.datasets.registry import Columns
 from engine.datasets.rows import RowIndex
+from engine.datasets.thoughts import thoughts_in
 from engine.problem import BadInput
 
 BINS = 20
@@ -60,7 +61,8 @@ def check_dataset(
     lengths: list[int] = []
     seen: set[int] = set()
     duplicates: list[int] = []
-    empty = cut = placeholders = 0
+    empty = cut = placeholders = tools = conversations = 0
+    thoughts = 0.0
     for start in range(0, checked, BLOCK):
         if check_stop:
             check_stop()
@@ -69,8 +71,12 @@ def check_dataset(
         empty += sum(_no_answer(row) for row in bad)
         problems += bad
         good = [row for row in block if isinstance(row, Example)]
+        talks = [example for example in good if example.kind != "text"]
+        conversations += len(talks)
+        thoughts += thoughts_in(talks) * len(talks)
         for example in good:
             placeholders += has_placeholders(example)
+            tools += bool(example.tools)
             key = hash(_content(example))
             if key in seen:
                 duplicates.append(example.source_row)
@@ -86,6 +92,10 @@ def check_dataset(
     problems.sort(key=lambda problem: problem.row)
     lengths.sort()
     notes = [*encoder.notes, *_left_out(rows)]
+    if conversations:
+        notes.append(encoder.chat.thoughts_note(thoughts / conversations))
+    if tools:
+        notes.append(encoder.chat.tools_note)
     if placeholders:
         notes.append(f"{placeholders:,} rows still hold {PLACEHOLDERS}")
     return DataCheck(
@@ -104,7 +114,7 @@ def check_dataset(
         longest=lengths[-1] if lengths else 0,
         tokens=sum(lengths),
         histogram=histogram(lengths),
-        notes=tuple(notes),
+        notes=tuple(note for note in notes if note),
     )
 
 

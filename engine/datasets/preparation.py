@@ -142,6 +142,8 @@ def prepare(
     if not names and not len(held):
         raise _nothing(set_names(config.eval_dataset), dropped)
     notes = [*encoder.notes, *chosen.notes, *held_out.notes]
+    if encoder.chat.tools_note and any(example.tools for _, example in chosen.examples):
+        notes.append(encoder.chat.tools_note)
     notes += _dropped_notes(dropped) + _cut_notes(train, encoder)
     if form == "tokens" and packs(config):
         from engine.datasets.packing import pack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -262,3 +263,48 @@ def test_asking_for_thoughts_needs_no_torch() -> None:
         "assert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
+
+
+def checked(encoder: Encoder, folder: Path) -> str:
+    from engine.datasets import open_rows
+    from engine.datasets.check import check_dataset
+
+    return " ".join(check_dataset(open_rows("mine", str(folder)), encoder).notes)
+
+
+def test_the_data_check_holds_thoughts_against_the_template(
+    make_set: Any, model_folders: dict[str, Path], own_template: Any, make_config: Any
+) -> None:
+    plain = {"instruction": "Why?", "output": "So."}
+    folder = make_set([plain, {**plain, "output": f"{THOUGHT}So."}])
+    told = checked(Encoder(model_folders["chatml"], make_config()), folder)
+    assert told == (
+        "50 % of the answers hold thoughts, and this template has none: they are trained as "
+        "ordinary text."
+    )
+    off = Encoder(model_folders["thinking"], make_config(enable_thinking=False))
+    assert "false strips the thoughts of 50 % of the answers" in checked(off, folder)
+    assert checked(Encoder(model_folders["thinking"], make_config()), folder) == ""
+    bare = make_set([plain])
+    on = Encoder(model_folders["thinking"], make_config())
+    assert "No answer holds thoughts: enable_thinking: true trains" in checked(on, bare)
+    assert checked(Encoder(model_folders["chatml"], make_config()), bare) == ""
+    # As DeepSeek-R1: what stands before the answer is cut off.
+    drops = own_template(
+        "{% for m in messages %}{{ m.role + ':' + m.content.split('</think>')[-1] + '<|im_end|>' }}"
+        "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    folder = make_set([{**plain, "output": f"{THOUGHT}So."}])
+    assert checked(Encoder(drops, make_config()), folder).endswith("none: it leaves them out.")
+
+
+def test_rows_with_tools_are_told_of_a_format_that_is_not_read(
+    stand_in: Path, make_set: Any, byte_model: Path, make_config: Any
+) -> None:
+    tools = json.dumps([TOOL["function"]])
+    columns = {"prompt": "instruction", "response": "output", "tools": "tools"}
+    rows = [{"instruction": "Why?", "output": "So.", "tools": tools}]
+    folder = make_set(rows, columns=columns)
+    told = checked(Encoder(byte_model, make_config(template="vicuna")), folder)
+    assert "written the qwen way: template vicuna has default, which is code" in told
+    assert "qwen way" not in checked(Encoder(byte_model, make_config(template="zephyr")), folder)
