@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 import typer
 
@@ -13,7 +14,13 @@ from engine.config import RunConfig
 from engine.events import AnswerEnded, AnswerPiece, Event, LogLine, Progress
 from engine.worker import ChatJob, ChatMessage, Engine
 
-_HELP = "/exit leaves, /reset begins anew, /system TEXT sets the system text, /help shows this."
+_HELP = (
+    "/exit leaves, /reset begins anew, /system TEXT sets the system text, /image PATH gives the "
+    "next message a picture, /help shows this."
+)
+IMAGES = typer.Option(
+    [], "--image", metavar="PATH", help="A picture for the first message; repeat it for several."
+)
 
 
 def chat(
@@ -22,6 +29,7 @@ def chat(
         "", "--once", metavar="QUESTION", help="Answer one question and leave; - reads it."
     ),
     system: str = typer.Option("", "--system", help="The system text."),
+    image: list[Path] = IMAGES,
 ) -> int:
     """Talk to a model, line by line; from a pipe, each line is a turn."""
     from engine.cli.read import check_inputs, checked, read_words
@@ -33,6 +41,9 @@ def chat(
     engine = Engine()
     talk = Conversation(config, engine, out, system)
     try:
+        for path in image:
+            if not talk.show(str(path)):
+                return 2
         if once:
             return talk.ask(sys.stdin.read().strip() if once == "-" else once)
         return talk.loop()
@@ -49,6 +60,16 @@ class Conversation:
         self._out = out
         self._system = system or None
         self._turns: list[ChatMessage] = []
+        self._pictures: list[str] = []
+
+    def show(self, name: str) -> bool:
+        """Give the next message a picture; False, and said so, where there is no such file."""
+        path = Path(name).expanduser()
+        if not path.is_file():
+            self._out.tell(f"There is no picture {name}.")
+            return False
+        self._pictures.append(str(path.resolve()))
+        return True
 
     def loop(self) -> int:
         """Read lines until /exit or the end of the input; the last answer's exit code."""
@@ -79,7 +100,9 @@ class Conversation:
         """One turn: stream the answer. A turn that failed is taken back."""
         from engine.cli.follow import follow
 
-        self._turns.append(ChatMessage("user", question))
+        pictures = tuple(self._pictures)
+        self._turns.append(ChatMessage("user", question, pictures))
+        self._pictures.clear()
         job = ChatJob(self._config, tuple(self._turns), self._system)
         answer = _Streamed(self._out)
         outcome = follow(job, answer, self._engine)
@@ -87,12 +110,17 @@ class Conversation:
             self._turns.append(ChatMessage("assistant", answer.text))
         else:
             self._turns.pop()
+            self._pictures[:0] = pictures
         return outcome.code
 
     def _command(self, text: str) -> None:
         name, _, rest = text.partition(" ")
-        if name in ("/reset", "/clear", "/new"):
+        if name == "/image":
+            if self.show(rest.strip()):
+                self._out.tell("the next message has the picture")
+        elif name in ("/reset", "/clear", "/new"):
             self._turns.clear()
+            self._pictures.clear()
             self._out.tell("a new conversation")
         elif name == "/system":
             self._system = rest.strip() or None

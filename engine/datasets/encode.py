@@ -56,11 +56,12 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class TokenPiece:
-    """One token for the token view; the pieces' texts joined are the row's text."""
+    """One token for the token view; the pieces' texts joined are the row's text (a picture's tokens
+    but the last have none)."""
 
     text: str
     id: int
-    part: Literal["prompt", "trained", "cut"]
+    part: Literal["prompt", "trained", "cut", "picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +184,18 @@ class Encoder:
 
     def pieces(self, example: Example) -> list[TokenPiece]:
         """The row's tokens, those that the cutoff takes included. Raises BadInput as encode."""
-        row = self._marked([self._plan_or_raise(example)], [example])[0]
+        plan = self._plan_or_raise(example)
+        row = self._marked([plan], [example])[0]
         ends = [*row.starts[1:], len(row.text)]
         pieces: list[TokenPiece] = []
         for place, token in enumerate(row.ids):
-            part: Literal["prompt", "trained", "cut"] = "prompt"
+            part: Literal["prompt", "trained", "cut", "picture"] = "prompt"
             if row.stays is not None and not row.stays[place]:
                 part = "cut"
             elif row.trained[place]:
                 part = "trained"
+            elif plan.laid is not None and plan.laid.inside[place]:
+                part = "picture"
             pieces.append(TokenPiece(row.text[row.starts[place] : ends[place]], token, part))
         return pieces
 

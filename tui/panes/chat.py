@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -30,18 +31,21 @@ if TYPE_CHECKING:
     from tui.studio import Studio
 
 CURSOR = "▍"
+# The line that gives the next message a picture.
+IMAGE = "/image"
 
 
 @dataclass
 class Turn:
     """One turn of the transcript; `name` is the speaker's, `note` tells how an answer went, `open`
-    that it still grows."""
+    that it still grows; `pictures` are files that go with it."""
 
     role: str
     text: str
     name: str = ""
     note: str = ""
     open: bool = False
+    pictures: tuple[str, ...] = ()
 
 
 class Transcript(LinesPanel):
@@ -120,6 +124,7 @@ class ChatView(View):
         self.how.can_focus = False
         self.source: Source | None = None
         self.turns: list[Turn] = []
+        self.pictures: list[str] = []
         self.run = ""
         self._editor: TextArea | None = None
 
@@ -226,6 +231,7 @@ class ChatView(View):
                 [(_("Write a message and press Enter."), "dim")],
                 [(f"o {_('another model')}   p {_('sampling and system prompt')}   "
                   f"n {_('a new conversation')}", "dim")],
+                [(f"{IMAGE} {_('PATH gives the next message a picture')}", "dim")],
             ]  # fmt: skip
         lines: list[Line] = []
         if self.studio.remembered.chat_system:
@@ -236,6 +242,8 @@ class ChatView(View):
         for turn in self.turns:
             lines.append([(_("you") if turn.role == "user" else turn.name, turn.role)])
             text = visible(turn.text, keep_newlines=True) + (CURSOR if turn.open else "")
+            for name in turn.pictures:
+                lines.append([(f"  [{Path(name).name}]", "dim")])
             lines += [[("  " + part, "text")] for part in wrap_cells(text, width - 2)]
             if turn.note:
                 lines += [[], [("  " + turn.note, "dim")]]
@@ -275,15 +283,33 @@ class ChatView(View):
         text = text.strip()
         if not text:
             return False
+        if text == IMAGE or text.startswith(IMAGE + " "):
+            return self._take_picture(text.removeprefix(IMAGE).strip())
         if self.answering:
             self.app.notify(_("The answer is still being written; s stops it."))
             return False
         current = self.studio.current
         if current is not None and current.kind != "chat":
             self.app.notify(_("The run holds the device; the answer comes when it has ended."))
-        self.turns.append(Turn("user", text))
+        self.turns.append(Turn("user", text, pictures=tuple(self.pictures)))
+        self.pictures = []
+        self._show_pictures()
         self._ask()
         return True
+
+    def _take_picture(self, name: str) -> bool:
+        """A picture for the next message, from the line `/image PATH`; without a path, none."""
+        path = Path(name).expanduser()
+        if name and not path.is_file():
+            self.app.notify(f"{_('There is no such picture')}: {name}", markup=False)
+            return False
+        self.pictures = [*self.pictures, str(path.resolve())] if name else []
+        self._show_pictures()
+        return True
+
+    def _show_pictures(self) -> None:
+        names = ", ".join(Path(name).name for name in self.pictures)
+        self.box.set_title(f"{_('with')} {names}" if names else "")
 
     def _ask(self) -> None:
         from engine.worker import ChatJob, ChatMessage
@@ -294,7 +320,7 @@ class ChatView(View):
         except BadInput as error:
             shell(self).tell(error.problem)
             return
-        messages = tuple(ChatMessage(turn.role, turn.text) for turn in self.turns)
+        messages = tuple(ChatMessage(turn.role, turn.text, turn.pictures) for turn in self.turns)
         job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
         self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
         self.studio.answering = True
@@ -329,6 +355,8 @@ class ChatView(View):
         if self.answering:
             self.engine_stop()
         self.turns = []
+        self.pictures = []
+        self._show_pictures()
         self.show()
         self.write()
 

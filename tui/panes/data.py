@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,17 +15,19 @@ from engine.problem import FinetuiError
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
-from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines
+from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
 from tui.panes.thought_views import thought_lines
 from tui.panes.view import View
 from tui.panes.words import row_count
 from tui.shell import shell
+from tui.terminal.colours import Depth, choose_depth
 from tui.widgets.frame import Line, LinesPanel, Span
 from tui.widgets.numbers import size, thousands
 from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
-    from engine.worker.questions import DatasetEntry, RowView
+    from engine.datasets.media.preview import Preview
+    from engine.worker.questions import DatasetEntry, RowPictures, RowView
     from engine.worker.thoughts import ThoughtView
     from tui.studio import Studio
 
@@ -67,6 +70,8 @@ class DataView(View):
         self.row: RowView | None = None
         self.thoughts: ThoughtView | None = None
         self._asked: object = None
+        self.pictures: RowPictures | None = None
+        self._asked_pictures: object = None
         self._asked_thoughts: object = None
         self._places: dict[str, int] = {}
         self._fault = ""
@@ -133,6 +138,41 @@ class DataView(View):
         except (FinetuiError, OSError) as error:
             self.row = None
             self._fault = str(error)
+        entry = self.entry_shown
+        if entry is not None:
+            self._draw(entry)
+
+    def _previews(self, row: RowView) -> tuple[Preview, ...]:
+        """The row's pictures as they were drawn last for this size; they are asked for once."""
+        if row.example is None or not row.example.media:
+            return ()
+        columns = min(64, self._width() - 2)
+        rows = max(4, min(24, self.row_panel.content_height // 2))
+        wanted = (row.dataset, row.index, self.studio.config, columns, rows)
+        if wanted != self._asked_pictures:
+            self._asked_pictures = wanted
+            self._ask_pictures(row.dataset, row.index, columns, rows)
+        shown = self.pictures
+        mine = shown is not None and (shown.dataset, shown.index) == (row.dataset, row.index)
+        return shown.previews if shown is not None and mine else ()
+
+    def _ask_pictures(self, name: str, index: int, columns: int, rows: int) -> None:
+        from engine.worker.questions import row_pictures
+
+        def answered(future: Future[RowPictures]) -> None:
+            shell(self).call_from_thread_later(self._take_pictures, future)
+
+        few = choose_depth(os.environ, no_color=self.app.no_color) < Depth.PALETTE
+        args = (name, index, self.studio.config, columns, rows, few)
+        self.studio.ask(answered, row_pictures, *args, key="pictures")
+
+    def _take_pictures(self, future: Future[RowPictures]) -> None:
+        try:
+            self.pictures = future.result()
+        except CancelledError:
+            return
+        except (FinetuiError, OSError):
+            self.pictures = None  # the row itself says what is wrong with its set
         entry = self.entry_shown
         if entry is not None:
             self._draw(entry)
@@ -205,7 +245,8 @@ class DataView(View):
         if row.problem and row.example is None:
             faulty = wrap_cells(visible(row.problem), self._width())
             return [[], *([(part, "error")] for part in faulty), [], *self._raw_lines(row)]
-        return [[], *row_lines(row.example, self.studio.config.stage, self._width())]
+        stage = self.studio.config.stage
+        return [[], *row_lines(row.example, stage, self._width(), self._previews(row))]
 
     def _thought_lines(self) -> list[Line]:
         if self.thoughts is None:
@@ -219,18 +260,24 @@ class DataView(View):
             lines.append([(visible(str(key)), "accent")])
             for part in wrap_cells(visible(text, keep_newlines=True), self._width() - 2):
                 lines.append([("  " + part, "text")])
+        seen = [piece.part for piece in row.pieces].count("picture")
+        if seen:
+            lines += [[], [(f"{thousands(seen)} {_('tokens of pictures')}", "dim")]]
         return lines
 
     def _token_lines(self, row: RowView, width: int) -> list[Line]:
         if not row.pieces:
             return [[(part, "dim")] for part in wrap_cells(visible(row.problem), width)]
-        lines = token_lines([(piece.text, piece.part) for piece in row.pieces], width)
+        pieces = with_pictures((piece.text, piece.part) for piece in row.pieces)
+        lines = token_lines(pieces, width)
         parts = [piece.part for piece in row.pieces]
         words = (
             f"{thousands(len(parts))} {_('tokens')}: {parts.count('prompt')} {_('prompt (dim)')}, "
             f"{parts.count('trained')} {_('trained (accent)')}, "
             f"{parts.count('cut')} {_('cut off (struck out)')}"
         )
+        if "picture" in parts:
+            words += f", {thousands(parts.count('picture'))} {_('of pictures')}"
         return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
 
     def _draw_source(self, entry: DatasetEntry) -> None:

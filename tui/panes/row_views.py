@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -12,18 +12,22 @@ from rich.cells import cell_len
 from engine.config.method import WRITING_STAGES
 from tui.language import _
 from tui.language import marked as _m
+from tui.widgets.ascii import ascii_only
 from tui.widgets.frame import Line, Span, line_width
 from tui.widgets.text_safe import cells_of, visible, wrap_cells
 
 if TYPE_CHECKING:
     from engine.datasets import Example
     from engine.datasets.example import Message
+    from engine.datasets.media.preview import Cell, Preview
     from engine.worker.questions import RowView
 
 VIEWS = ("conversation", "tokens", "raw")
 # The first view is called after what the row is.
 _FIRST = {"preference": _m("pair"), "feedback": _m("feedback"), "text": _m("text")}
-_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike"}
+_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike", "picture": "series2"}
+# What stands in a turn for a picture (`engine.datasets.picture_rows`).
+PLACEHOLDER = "<image>"
 # From here on two answers stand side by side.
 SIDE_BY_SIDE = 80
 # Longer answers are compared only at their ends: the exact way takes the square of their words.
@@ -41,8 +45,11 @@ def first_view(row: RowView | None, stage: str) -> str:
     return _FIRST.get(row.example.kind, VIEWS[0])
 
 
-def row_lines(example: Example | None, stage: str, width: int) -> list[Line]:
-    """A row as `stage` takes it, in lines of `width` cells."""
+def row_lines(
+    example: Example | None, stage: str, width: int, previews: Sequence[Preview] = ()
+) -> list[Line]:
+    """A row as `stage` takes it, in lines of `width` cells; its pictures stand under the turns
+    that hold them."""
     if example is None:
         return []
     if example.kind == "text":
@@ -50,10 +57,10 @@ def row_lines(example: Example | None, stage: str, width: int) -> list[Line]:
     if example.kind == "feedback" and example.label is not None:
         word, role = (_("✓ good"), "ok") if example.label else (_("✗ bad"), "error")
         told: Line = [(f"{_('label')}  ", "dim"), (word, f"{role} bold")]
-        return [told, [], *_talk(example, example.messages, width)]
+        return [told, [], *_talk(example, example.messages, width, previews)]
     if stage in WRITING_STAGES and example.kind in ("conversation", "preference"):
         return _prompt_lines(example, width)
-    lines = _talk(example, example.messages, width)
+    lines = _talk(example, example.messages, width, previews)
     if example.chosen is not None and example.rejected is not None:
         lines += pair_lines(_said(example.chosen), _said(example.rejected), width)
     return lines
@@ -72,8 +79,14 @@ def _prompt_lines(example: Example, width: int) -> list[Line]:
     return lines
 
 
-def _talk(example: Example, messages: Iterable[Message], width: int) -> list[Line]:
+def _talk(
+    example: Example,
+    messages: Iterable[Message],
+    width: int,
+    previews: Sequence[Preview] = (),
+) -> list[Line]:
     lines: list[Line] = []
+    coming = list(previews)
     if example.tools:
         names = ", ".join(_tool_name(tool) for tool in example.tools)
         lines += _block(_("tools"), "tool", names, width)
@@ -81,7 +94,41 @@ def _talk(example: Example, messages: Iterable[Message], width: int) -> list[Lin
         lines += _block(_("system"), "system", example.system, width)
     for message in messages:
         lines += _block(_(message.role), message.role, _said(message), width)
+        for _place in range(message.content.count(PLACEHOLDER) if coming else 0):
+            if coming:
+                lines += [*picture_lines(coming.pop(0), width), []]
+    for one in coming:
+        lines += [*picture_lines(one, width), []]
     return lines
+
+
+def picture_lines(shown: Preview, width: int) -> list[Line]:
+    """A picture in cells, and what it is; only that where it can't be drawn."""
+    lines: list[Line] = []
+    for row in () if ascii_only() else shown.lines:
+        lines.append([("  ", "text"), *_cells(row[: max(0, width - 2)])])
+    role = "error" if shown.problem else "dim"
+    told = visible(f"{shown.title} {shown.name}")
+    return [*lines, *([("  " + part, role)] for part in wrap_cells(told, width - 2))]
+
+
+def _cells(row: Sequence[Cell]) -> list[Span]:
+    """Cells as spans, neighbours of the same colours in one."""
+    spans: list[Span] = []
+    for cell in row:
+        role = "text"
+        if cell.upper is not None and cell.lower is not None:
+            role = f"{_hex(cell.upper)},{_hex(cell.lower)}"
+        if spans and spans[-1][1] == role:
+            spans[-1] = (spans[-1][0] + cell.text, role)
+        else:
+            spans.append((cell.text, role))
+    return spans
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    # Five bits a colour are enough for a glance, and cost a slow line fewer changes.
+    return "#" + "".join(f"{part & 0xF8:02x}" for part in colour)
 
 
 def _said(message: Message) -> str:
@@ -192,6 +239,23 @@ def _wrapped(pieces: list[tuple[str, bool]], role: str, width: int) -> list[list
 
 
 # Tokens
+
+
+def with_pictures(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The tokens with those of each picture as one: `⟨picture: 256 tokens⟩`."""
+    found: list[tuple[str, str]] = []
+    run = 0
+    for text, part in pieces:
+        if part != "picture":
+            found.append((text, part))
+            continue
+        run += 1
+        if text:
+            # The last of a picture's tokens carries its placeholder.
+            words = _("picture: {count} tokens").replace("{count}", str(run))
+            found.append((f"⟨{words}⟩", part))
+            run = 0
+    return found
 
 
 def token_lines(pieces: list[tuple[str, str]], width: int) -> list[Line]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _ATTRIBUTES = frozenset({"bold", "italic", "underline", "strike", "reverse"})
 
+# A picture has as many as it has cells.
+_MOST_STYLES = 20_000
+
 _theme: Theme | None = None
 _styles: dict[str, Style] = {}
 _listeners: list[Callable[[Theme], None]] = []
@@ -53,17 +56,23 @@ def on_theme_change(listener: Callable[[Theme], None]) -> Callable[[], None]:
 
 def style(role: str) -> Style:
     """The style of a role, in true colour; attributes may follow it: `style("accent bold")`, of
-    bold, italic, underline, strike and reverse.
+    bold, italic, underline, strike and reverse. `#rrggbb,#rrggbb` is a picture's cell: its upper
+    and its lower colour.
 
     Raises KeyError for a role, and ValueError for an attribute, that there is not.
     """
     found = _styles.get(role)
     if found is None:
+        if len(_styles) > _MOST_STYLES:
+            _styles.clear()
         found = _styles[role] = _make_style(current_theme(), role)
     return found
 
 
 def _make_style(theme: Theme, role: str) -> Style:
+    if role.startswith("#"):
+        upper, _, lower = role.partition(",")
+        return Style(color=upper, bgcolor=lower)
     name, *attributes = role.split()
     shade = theme.shades[name]
     if strange := set(attributes) - _ATTRIBUTES:

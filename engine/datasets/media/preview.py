@@ -1,0 +1,100 @@
+"""A picture in a terminal's cells: two pixels a cell, the upper as `▀` in one colour on another.
+
+Plain data: lines of cells for the screen to draw, no escape sequences. Where there are few colours
+the cells are shades, and where there are none a line says what the picture is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.paths import open_picture, picture_size
+
+Colour = tuple[int, int, int]
+Depth = Literal["full", "shades"]
+_HALF = "▀"
+_SHADES = " ░▒▓█"
+# A cell is about twice as tall as it is wide, so half of one is a square.
+_LARGEST = 1 << 26  # pixels; larger pictures are named, not drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: `text` in `upper` on `lower`, both None where it has no colours of its own."""
+
+    text: str
+    upper: Colour | None = None
+    lower: Colour | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A picture drawn: `name`, its size in pixels, and lines of cells; no lines where it can't be
+    shown, and `problem` then says why."""
+
+    name: str
+    width: int
+    height: int
+    lines: tuple[tuple[Cell, ...], ...] = ()
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the picture is, in a few words; also what stands where it can't be drawn."""
+        if self.problem:
+            return f"[{self.problem}]"
+        return f"[picture {self.width}×{self.height}]"
+
+
+def preview(path: Path, columns: int, rows: int, depth: Depth = "full") -> Preview:
+    """The picture in at most `columns` by `rows` cells, its shape kept. Never raises for a file
+    that is no picture: it says so."""
+    try:
+        width, height = picture_size(path)
+        if width * height > _LARGEST:
+            return Preview(path.name, width, height)
+        across, down = _fitted(width, height, columns, rows)
+        return Preview(path.name, width, height, _drawn(path, across, down, depth))
+    except (RowFault, OSError) as fault:
+        return Preview(path.name, 0, 0, problem=str(fault))
+
+
+def _fitted(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
+    """Cells across and down for the largest picture of this shape that fits; at least one each."""
+    columns, rows = max(1, columns), max(1, rows)
+    scale = min(columns / width, 2 * rows / height, 1.0 if width <= columns else columns)
+    across = max(1, min(columns, round(width * scale)))
+    down = max(1, min(rows, round(height * scale / 2)))
+    return across, down
+
+
+def _drawn(path: Path, across: int, down: int, depth: Depth) -> tuple[tuple[Cell, ...], ...]:
+    from PIL.Image import Resampling
+
+    small = open_picture(path).resize((across, down * 2), Resampling.BOX)
+    if depth == "shades":
+        grey = small.convert("L").resize((across, down), Resampling.BOX)
+        last = len(_SHADES) - 1
+        return tuple(
+            tuple(Cell(_SHADES[_level(grey, x, y) * last // 255]) for x in range(across))
+            for y in range(down)
+        )
+    return tuple(
+        tuple(
+            Cell(_HALF, _colour(small, x, 2 * y), _colour(small, x, 2 * y + 1))
+            for x in range(across)
+        )
+        for y in range(down)
+    )
+
+
+def _level(picture: object, x: int, y: int) -> int:
+    return int(picture.getpixel((x, y)))  # type: ignore[attr-defined]
+
+
+def _colour(picture: object, x: int, y: int) -> Colour:
+    red, green, blue = picture.getpixel((x, y))  # type: ignore[attr-defined]
+    return int(red), int(green), int(blue)
