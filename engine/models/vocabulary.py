@@ -26,9 +26,7 @@ def add_to_tokenizer(tokenizer: Any, config: Any) -> None:
     fresh = as_added(new_tokens(config))
     if fresh:
         tokenizer.add_tokens([token for token in fresh if not token.special])
-        tokenizer.add_tokens(
-            [token for token in fresh if token.special], special_tokens=True
-        )
+        tokenizer.add_tokens([token for token in fresh if token.special], special_tokens=True)
 
 
 def grow_embeddings(model: Any, tokenizer: FastTokenizer, config: Any) -> tuple[str, ...]:

@@ -118,9 +118,7 @@ class _Run:
         check_optimiser(config, choose_device(config))
         self.adapters = adapter_folders(",".join(config.adapters))
         # What can't be computed here is told before any row is read.
-        plan_computing(
-            self.model_folder.path, config, choose_device(config), True, self.adapters
-        )
+        plan_computing(self.model_folder.path, config, choose_device(config), True, self.adapters)
         self.encoder = Encoder(self.model_folder.path, config)
         self.pictures = see_through(self.encoder, self.model_folder.path, config)
         prepared = prepare(config, self.encoder, session.progress, self._check_stop)

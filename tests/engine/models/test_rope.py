@@ -1,4 +1,4 @@
-"""Positions are scaled by the right factor, in the model itself, and only where that makes sense."""
+"""Positions are scaled by the right factor in the model itself, only where that is asked for."""
 
 from __future__ import annotations
 

@@ -92,9 +92,7 @@ def tiny_mixture(
 
 
 @pytest.fixture
-def base_of(
-    model_folder: Path, short_llama: Path, tiny_mixture: Path
-) -> Callable[[str], Path]:
+def base_of(model_folder: Path, short_llama: Path, tiny_mixture: Path) -> Callable[[str], Path]:
     def get(way: str) -> Path:
         if way.startswith("rope"):
             return short_llama
@@ -177,9 +175,7 @@ def say(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def ran(
-    config: Any, run: Path, make_session: Callable[..., Any]
-) -> tuple[list[float], list[str]]:
+def ran(config: Any, run: Path, make_session: Callable[..., Any]) -> tuple[list[float], list[str]]:
     """The losses and the log lines of a run."""
     session, listener = make_session(run)
     run_training(config, session)
@@ -362,9 +358,7 @@ def test_from_scratch_begins_elsewhere_than_the_files(
 ) -> None:
     from safetensors.torch import load_file
 
-    base = make_config(
-        max_steps=1, save_strategy="no", finetuning_type="full", learning_rate=1e-9
-    )
+    base = make_config(max_steps=1, save_strategy="no", finetuning_type="full", learning_rate=1e-9)
     ran(base, tmp_path / "on", make_session)
     ran(replace(base, train_from_scratch=True), tmp_path / "from", make_session)
     ran(replace(base, train_from_scratch=True), tmp_path / "again", make_session)
@@ -376,3 +370,72 @@ def test_from_scratch_begins_elsewhere_than_the_files(
     assert (on - start).abs().max() < 1e-6
     assert (scratch - start).abs().max() > 1e-2
     assert (scratch - again).abs().max() == 0
+
+
+def test_a_second_model_of_the_same_base_knows_the_new_tokens(
+    model_folder: Path,
+    tmp_path: Path,
+    make_config: Callable[..., Any],
+    make_session: Callable[..., Any],
+) -> None:
+    rows = [
+        {"instruction": f"say {i}", "chosen": "<|think|>sunny", "rejected": f"no {i}"}
+        for i in range(8)
+    ]
+    (tmp_path / "pairs.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "dataset_info.json").write_text(
+        json.dumps(
+            {
+                "pairs": {
+                    "file_name": "pairs.json",
+                    "ranking": True,
+                    "columns": {
+                        "prompt": "instruction",
+                        "chosen": "chosen",
+                        "rejected": "rejected",
+                    },
+                }
+            }
+        ),
+        encoding="utf-8",
+    )
+    config = make_config(
+        stage="dpo",
+        finetuning_type="full",
+        dataset="pairs",
+        dataset_dir=str(tmp_path),
+        max_steps=1,
+        save_strategy="no",
+        **NEW,
+    )
+    losses, _ = ran(config, tmp_path / "run", make_session)
+    # At the first step the policy is its reference: its new rows too.
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_a_base_is_asked_with_new_tokens_before_any_training(
+    model_folder: Path, make_config: Callable[..., Any], make_session: Callable[..., Any]
+) -> None:
+    import torch
+
+    from engine.models.inference import load_for_inference
+
+    session, listener = make_session(None)
+    loaded = load_for_inference(make_config(do_train=False, **NEW), session)
+    ids = loaded.encoder.tokenizer.encode("<|think|>sunny")
+    assert len(ids) == 2
+    with torch.no_grad():
+        assert torch.isfinite(loaded.model(torch.tensor([ids])).logits).all()
+    assert any("3 new tokens" in line.text for line in listener.of(LogLine))
+
+
+def test_what_cant_be_computed_is_told_before_any_row_is_read(
+    make_config: Callable[..., Any], make_session: Callable[..., Any], tmp_path: Path
+) -> None:
+    from engine.problem import BadInput
+
+    for change in ({"flash_attn": "fa2"}, {"fp8": True}, {"moe_aux_loss_coef": 0.1}):
+        config = make_config(dataset="there is no such set", **change)
+        with pytest.raises(BadInput) as caught:
+            run_training(config, make_session(tmp_path / "run")[0])
+        assert caught.value.problem.setting in change
