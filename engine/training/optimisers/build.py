@@ -10,6 +10,7 @@ from engine.config.optimiser_runs import what_it_lacks
 from engine.config.schedule import WITHOUT_WARMUP, schedule_problems
 from engine.problem import BadInput, Problem
 from engine.training.guards import check_finite
+from engine.training.optimisers.groups import trained, with_decay
 from engine.training.optimisers.plan import Plan
 
 
@@ -77,6 +78,11 @@ def build_optimiser(trainer: Any, model: Any) -> Any:
 
         kind, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
         return lora_plus(config, model, kind, options)
+    if name == "grokadamw":
+        from engine.training.optimisers.grok import SavedGrokAdamW
+
+        _, options = trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+        return SavedGrokAdamW(with_decay(trained(model), decay, config.weight_decay), **options)
     return None
 
 
