@@ -24,7 +24,7 @@ def quantises(config: Any) -> bool:
 
 
 def _bnb_4bit(config: Any) -> bool:
-    return quantises(config) and config.quantization_method == "bnb"
+    return config.quantization_bit == 4 and config.quantization_method == "bnb"
 
 
 def _names_reference(config: Any) -> bool:
@@ -51,8 +51,6 @@ class QuantisationGroup:
         lower="less memory; below 4 the answers suffer",
         usual="empty where the model fits; 4 where it does not",
         goes_with=("quantization_method", "quantization_type", "finetuning_type"),
-        ge=1,
-        le=8,
     )
     quantization_method: Literal["bnb", "hqq"] = setting(
         "bnb",
@@ -121,6 +119,20 @@ def bits_of_second_models(config: RunConfig) -> Problem | None:
             return Problem(
                 f"{name} is {bits}: a second model is held in 8 or 4 bits.",
                 hint="Set 8 or 4, or leave it empty.",
+                setting=name,
+            )
+    return None
+
+
+def nothing_merged_into_second_models(config: RunConfig) -> Problem | None:
+    """On few bits an adapter stays beside the weights, and that is one."""
+    for kind in ("ref", "reward"):
+        name, bits = f"{kind}_model_adapters", getattr(config, f"{kind}_model_quantization_bit")
+        if bits is not None and "," in (getattr(config, name) or "").strip(", "):
+            return Problem(
+                f"{name} names several adapters, which can't be merged into {bits}-bit weights.",
+                hint=f"Keep one, merge the others with finetui export, or leave "
+                f"{kind}_model_quantization_bit empty.",
                 setting=name,
             )
     return None
@@ -238,6 +250,7 @@ def library_is_there(config: RunConfig) -> Problem | None:
 
 RULES: tuple[tuple[str, Any], ...] = (
     ("9", bits_of_second_models),
+    ("o91", nothing_merged_into_second_models),
     ("17", quantised_is_an_adapters_base),
     ("25", spread_only_to_ask),
     ("30", not_both_fp8),

@@ -88,4 +88,14 @@ def _steady_8bit() -> type:
         def train(self, mode: bool = True) -> Any:
             return super().train(True)
 
+        def init_8bit_state(self) -> None:
+            # An adapter that is attached after a first pass moves the weight anew, without the
+            # scales that the pass has put beside it.
+            if self.weight.SCB is None and self.state.SCB is not None:
+                self.state.CB, self.weight.CB = self.weight.CB, None
+            else:
+                super().init_8bit_state()
+
+    # accelerate and peft know the layer by this name.
+    SteadyLinear8bit.__name__ = Linear8bitLt.__name__
     return SteadyLinear8bit

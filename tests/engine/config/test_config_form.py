@@ -40,6 +40,7 @@ def test_the_form_stands_as_pictured() -> None:
         "Batch",
         "LoRA",
         "Precision and memory",
+        "Quantisation",
         "Saving and logging",
         "Optimiser",
         "Data",

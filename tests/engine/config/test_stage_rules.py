@@ -115,10 +115,6 @@ REFUSED = [
     Refused("24", {**ACCURACY, "val_size": 0.1}, "predict_with_generate scores written answers"),
 ]
 NOT_YET = [
-    NotYet("9", {**DPO, "ref_model_quantization_bit": 4}, "ref_model_quantization_bit isn't here"),
-    NotYet(
-        "9", {**PPO, "reward_model_quantization_bit": 3}, "reward_model_quantization_bit isn't here"
-    ),
     NotYet("18", {**DPO, "neat_packing": True}, "neat_packing isn't here yet"),
     NotYet("21", {**PPO, "use_unsloth": True}, "use_unsloth isn't here"),
     NotYet("21", {**PPO, "use_kt": True}, "use_kt isn't here"),
