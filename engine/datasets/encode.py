@@ -24,7 +24,7 @@ from engine.datasets.picture_rows import (
     Laid,
     PictureReader,
     check_placeholders,
-    too_long,
+    kept_around,
 )
 from engine.datasets.thoughts import with_empty_thoughts
 from engine.datasets.tokenizer import FastTokenizer
@@ -319,8 +319,7 @@ class Encoder:
         if not example.media:
             return plan
         laid = self.pictures.lay_out(text, example.media)
-        marked = self._mark(laid.ids, laid.starts, plan)
-        return replace(plan, laid=laid, marked=_with_pictures(marked, laid, self.cutoff))
+        return replace(plan, laid=laid, marked=self._mark(laid.ids, laid.starts, plan, laid.inside))
 
     def _with_answers(self, turns: Turns, tools: Tools) -> tuple[str, list[Span]]:
         """The text of a conversation, its answers in it, and the thoughts they are given."""
@@ -369,7 +368,15 @@ class Encoder:
                 rows.append(self._mark(list(encoding.ids), _starts(encoding), plan))
         return rows
 
-    def _mark(self, ids: list[int], starts: list[int], plan: _Plan) -> _Marked:
+    def _mark(
+        self,
+        ids: list[int],
+        starts: list[int],
+        plan: _Plan,
+        inside: Sequence[bool] | None = None,
+    ) -> _Marked:
+        """`inside` tells which tokens are of pictures: they train nothing, and are never cut.
+        Raises RowFault where the cutoff leaves them no room."""
         ranges = [
             (bisect.bisect_left(starts, span.start), bisect.bisect_left(starts, span.end))
             for span in plan.spans
@@ -384,7 +391,12 @@ class Encoder:
                 place = header_start(self.chat, plan.turns, plan.tools, plan.spans[k])
                 return ranges[k][0] - bisect.bisect_left(starts, place)
 
-            stays = kept(ranges, len(ids), self.cutoff, header, self._mask_history)
+            if inside is None:
+                stays = kept(ranges, len(ids), self.cutoff, header, self._mask_history)
+            else:
+                stays = kept_around(inside, ranges, self.cutoff, header, self._mask_history)
+        if inside is not None:
+            trained = [mark and not within for mark, within in zip(trained, inside, strict=True)]
         return _Marked(ids, starts, trained, stays, plan.text)
 
     def _mark_text(self, encoding: Encoding, plan: _Plan) -> _Marked:
@@ -423,16 +435,6 @@ class Encoder:
             if special and token != self.tokenizer.bos_id and token not in found:
                 found.append(token)
         return tuple(found)
-
-
-def _with_pictures(row: _Marked, laid: Laid, cutoff: int | None) -> _Marked:
-    """The tokens of pictures train nothing. Raises RowFault where the cutoff would cut them."""
-    if row.stays is not None and cutoff is not None:
-        lost = (inside and not stays for inside, stays in zip(laid.inside, row.stays, strict=True))
-        if any(lost):
-            raise too_long(sum(laid.inside), len(laid.ids), cutoff)
-    trained = [mark and not inside for mark, inside in zip(row.trained, laid.inside, strict=True)]
-    return replace(row, trained=trained)
 
 
 def _prompt_untrained(name: str) -> BadInput:

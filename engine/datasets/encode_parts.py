@@ -14,7 +14,7 @@ from engine.datasets.cutoff import share
 from engine.datasets.encode import Answered, Encoder
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.picture_rows import too_long
+from engine.datasets.picture_rows import kept_around
 from engine.datasets.stage_rows import EncodedParts, RowForm
 
 
@@ -63,10 +63,10 @@ def _pair(encoder: Encoder, example: Example) -> EncodedParts:
         raise RowFault("its better and its worse answer are the same")
     whole = len(prompt) * 2 + len(chosen) + len(rejected)
     longest = max(len(chosen), len(rejected))
-    asked = prompt
-    prompt, room = _cut(encoder, prompt, longest, better.header)
-    if better.inside is not None and len(prompt) < len(asked):
-        _check_pictures(encoder, better.inside[:common], longest, len(prompt), better.header)
+    if better.inside is None:
+        prompt, room = _cut(encoder, prompt, longest, better.header)
+    else:
+        prompt, room = _cut_around(encoder, prompt, better.inside[:common], longest, better.header)
     chosen, rejected = chosen[:room], rejected[:room]
     if not chosen or not rejected or chosen == rejected:
         raise RowFault("nothing that tells its answers apart is left after the cutoff")
@@ -74,14 +74,17 @@ def _pair(encoder: Encoder, example: Example) -> EncodedParts:
     return EncodedParts((prompt, chosen, rejected), cut=cut, pictures=example.media)
 
 
-def _check_pictures(
-    encoder: Encoder, inside: list[bool], answer: int, kept: int, header: int
-) -> None:
-    """Raise RowFault where cutting a prompt to `kept` tokens, its last ones `header`, would take
-    some of a picture's."""
-    tail = min(header, kept)
-    if encoder.cutoff is not None and any(inside[kept - tail : len(inside) - tail]):
-        raise too_long(sum(inside), len(inside) + answer, encoder.cutoff)
+def _cut_around(
+    encoder: Encoder, prompt: list[int], inside: list[bool], answer: int, header: int
+) -> tuple[list[int], int]:
+    """As `_cut`, but pictures' tokens stay. Raises RowFault where they leave no room."""
+    if encoder.cutoff is None or len(prompt) + answer <= encoder.cutoff:
+        return prompt, answer
+    whole = [(len(prompt), len(prompt) + answer)]
+    marks = [*inside, *([False] * answer)]
+    stays = kept_around(marks, whole, encoder.cutoff, lambda _: header)
+    kept = [token for token, mark in zip(prompt, stays, strict=False) if mark]
+    return kept, sum(stays[len(prompt) :])
 
 
 def _feedback(encoder: Encoder, example: Example) -> EncodedParts:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.datasets.cutoff import kept
 from engine.datasets.example import Example
 from engine.datasets.formats.fields import RowFault
 
@@ -98,16 +100,43 @@ def check_placeholders(example: Example) -> None:
         )
 
 
+def kept_around(
+    inside: Sequence[bool],
+    answers: Sequence[tuple[int, int]],
+    room: int,
+    header: Callable[[int], int],
+    last_first: bool = False,
+) -> list[bool]:
+    """As `engine.datasets.cutoff.kept`, but the pictures' tokens stay, and the text shares what
+    room they leave. Raises RowFault where they leave none, or nothing of the text behind one stays.
+    """
+    text = [place for place, within in enumerate(inside) if not within]
+    pictures = len(inside) - len(text)
+    if pictures >= room:
+        raise too_long(pictures, len(inside), room)
+    ranges = [(bisect.bisect_left(text, start), bisect.bisect_left(text, stop))
+              for start, stop in answers]  # fmt: skip
+    stays = list(inside)
+    for place, mark in zip(
+        text, kept(ranges, len(text), room - pictures, header, last_first), strict=True
+    ):
+        stays[place] = mark
+    last = max((place for place in text if stays[place]), default=-1)
+    if any(inside[last + 1 :]):
+        raise too_long(pictures, len(inside), room)
+    return stays
+
+
 def too_long(pictures: int, whole: int, cutoff: int) -> RowFault:
-    """Why a row is refused whose pictures the cutoff would cut into."""
+    """Why a row is refused whose pictures the cutoff leaves no room, or no question."""
     if pictures >= cutoff:
         return RowFault(
             f"its pictures alone are {pictures:,} tokens of {whole:,}: set cutoff_len to at least "
             f"{whole:,}, or lower image_max_pixels"
         )
     return RowFault(
-        f"the cutoff would cut its pictures ({pictures:,} of {whole:,} tokens): set cutoff_len to "
-        f"at least {whole:,}, or lower image_max_pixels"
+        f"the cutoff leaves no text behind its pictures ({pictures:,} of {whole:,} tokens): set "
+        f"cutoff_len to at least {whole:,}, or lower image_max_pixels"
     )
 
 

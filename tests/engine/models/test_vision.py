@@ -1,4 +1,4 @@
-"""The parts of vision-language models: which weights are which, what trains, what a processor says."""
+"""Vision-language models: which weights are which part, what trains, what a processor says."""
 
 from __future__ import annotations
 
@@ -89,9 +89,21 @@ FREEZES = [
 ]
 
 
-@pytest.mark.parametrize("frozen", FREEZES, ids=range(len(FREEZES)))
-@pytest.mark.parametrize("method", ["lora", "full", "freeze", "oft"])
-@pytest.mark.parametrize("family", ["llava", "qwen2_vl"])
+CELLS = [
+    pytest.param(
+        family,
+        method,
+        frozen,
+        id=f"{family}-{method}-{number}",
+        marks=() if method in ("lora", "full") and family == "qwen2_vl" else pytest.mark.slow,
+    )
+    for family in ("llava", "qwen2_vl")
+    for method in ("lora", "full", "freeze", "oft")
+    for number, frozen in enumerate(FREEZES)
+]
+
+
+@pytest.mark.parametrize(("family", "method", "frozen"), CELLS)
 def test_frozen_parts_get_no_gradients_and_the_others_do(
     family: str,
     method: str,
@@ -163,9 +175,7 @@ def test_a_model_of_text_has_no_language_model_to_freeze(
             model_folder, picture_set, finetuning_type=method, freeze_language_model=True
         )
         with pytest.raises(BadInput, match="reads only text"):
-            apply_method(
-                loaded(model_folder, config), config, choose_precision(config, "cpu")
-            )
+            apply_method(loaded(model_folder, config), config, choose_precision(config, "cpu"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -280,10 +280,10 @@ def test_a_model_of_text_refuses_pictures_in_one_sentence(
 def test_rows_whose_pictures_do_not_fit_are_left_out_by_number(
     describe: Any, make_session: Any, tmp_path: Path
 ) -> None:
-    # Two pictures of 16 tokens each and the words around them do not fit into 40.
-    config = describe("llava", cutoff_len=60, max_steps=1)
+    # Row 4 has two pictures of 16 tokens each.
+    config = describe("llava", cutoff_len=32, max_steps=1)
     session, listener = make_session(tmp_path / "run")
     run_training(config, session)
     (line,) = [line.text for line in listener.of(LogLine) if "left out" in line.text]
-    assert line.startswith("colours: 1 row left out; row 4: the cutoff would cut its pictures")
+    assert line.startswith("colours: 1 row left out; row 4: its pictures alone are 32 tokens of")
     assert "set cutoff_len to at least" in line
