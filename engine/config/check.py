@@ -25,7 +25,7 @@ from engine.config import (
     thoughts,
     trackers,
     training,
-    variants,
+    variant_rules,
     vocabulary,
 )
 from engine.config.run_config import RunConfig
@@ -37,7 +37,7 @@ Rule = Callable[[RunConfig], Problem | None]
 RULES: tuple[tuple[str, Rule], ...] = (
     *model.RULES,
     *method.RULES,
-    *variants.RULES,
+    *variant_rules.RULES,
     *quantisation.RULES,
     *computing.RULES,
     *training.RULES,
@@ -72,7 +72,7 @@ CHAT_RULES: tuple[tuple[str, Rule], ...] = (
 )
 REMARKS: tuple[Rule, ...] = (
     *method.REMARKS,
-    *variants.REMARKS,
+    *variant_rules.REMARKS,
     *quantisation.REMARKS,
     *computing.REMARKS,
     *training.REMARKS,

@@ -9,8 +9,8 @@ import pytest
 from engine.config import check, read_flat
 from engine.config.catalogue import applies
 from engine.config.check import CHAT_RULES, EXPORT_RULES, REMARKS, RULES
-from engine.config.variants import REMARKS as OWN_REMARKS
-from engine.config.variants import RULES as OWN_RULES
+from engine.config.variant_rules import REMARKS as OWN_REMARKS
+from engine.config.variant_rules import RULES as OWN_RULES
 from engine.problem import BadSettings
 
 GOOD: dict[str, Any] = {"model_name_or_path": "demo", "dataset": "identity", "do_train": True}

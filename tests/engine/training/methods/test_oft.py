@@ -104,9 +104,7 @@ def test_dropout_goes_on_with_an_adapter_that_trains_on(
     from engine.training.methods.oft import DroppingRotation
 
     train("first", **OFT)
-    model, _ = load(
-        **OFT, module_dropout=0.5, adapter_name_or_path=str(tmp_path / "first")
-    )
+    model, _ = load(**OFT, module_dropout=0.5, adapter_name_or_path=str(tmp_path / "first"))
     assert any(isinstance(module, DroppingRotation) for module in model.modules())
 
 

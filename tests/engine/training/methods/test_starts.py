@@ -82,9 +82,7 @@ def test_fast_and_exact_decomposition_come_to_the_same(plain: Any) -> None:
     assert torch.allclose(none[1] @ none[0], weight, atol=1e-4)
 
 
-def test_pissa_refuses_a_head_that_is_the_embedding(
-    load: Any, model_folder: Path
-) -> None:
+def test_pissa_refuses_a_head_that_is_the_embedding(load: Any, model_folder: Path) -> None:
     from engine.problem import BadInput
 
     with pytest.raises(BadInput, match="shares its weight with the embedding"):
