@@ -114,8 +114,8 @@ class DataGroup:
         level="basic",
         help="How roles and turns become text; empty reads it from the model's own files, which "
         "is right for chat models.",
-        usual="empty",
-        goes_with=("model_name_or_path", "default_system"),
+        usual="empty; for a base model default, or a name of finetui templates",
+        goes_with=("model_name_or_path", "default_system", "enable_thinking"),
     )
     default_system: str | None = setting(
         None,

@@ -25,7 +25,7 @@ from engine.datasets.templates.writer import (
     WRITTEN_TOOL_FORMAT,
 )
 from engine.datasets.thought_way import thought_way
-from engine.datasets.thoughts import ThoughtWay, stripped
+from engine.datasets.thoughts import ThoughtWay, set_apart, stripped
 from engine.datasets.tokenizer import FastTokenizer
 from engine.datasets.tool_formats import tool_format_of
 from engine.problem import BadInput, Problem
@@ -221,6 +221,8 @@ class ChatFormat:
     def _add(self, turns: list[dict[str, Any]], message: Message) -> None:
         if self.thinking is False and self._switch and message.role == "assistant":
             message = stripped(message, self.way)
+        elif self.way is not None and message.role == "assistant":
+            message = set_apart(message, self.way, not self._written_here)
         if self.tool_format == "glm4" and len(message.tool_calls) > 1:
             raise RowFault("GLM-4's tool format has one call a turn, and it makes several at once")
         content = message.content

@@ -115,12 +115,22 @@ def _shown(source: str, special: Mapping[str, str], fails: bool = False) -> str 
             )
         ) from None
     except _RENDER_ERRORS as error:
-        if not fails:
-            return None
+        in_parts = _in_parts(source, special)
+        if in_parts is not None or not fails:
+            return in_parts
         raise _bad(
             f"The model's chat template can't write a question and an answer: {error}.",
             "Use template: default, or correct chat_template.jinja in the model's folder.",
         ) from None
+
+
+def _in_parts(source: str, special: Mapping[str, str]) -> str | None:
+    """The same by a template of a model with pictures that takes text as parts only."""
+    parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in _TALK]
+    try:
+        return render(source, parts, special)
+    except _RENDER_ERRORS:
+        return None
 
 
 def _opened(source: str, tokenizer: FastTokenizer) -> str:

@@ -58,6 +58,22 @@ def stripped(message: Message, way: ThoughtWay | None = None) -> Message:
     return replace(message, content=content, thoughts="")
 
 
+def set_apart(message: Message, way: ThoughtWay, own_words: bool) -> Message:
+    """A message whose content opens with a thought, the thought taken out of it, so that the
+    template writes it in its own words. `own_words`: also one that is written in them already."""
+    content = message.content.lstrip()
+    if message.thoughts:
+        return message
+    for opening, closing in KNOWN_WORDS:
+        if not content.startswith(opening) or closing not in content:
+            continue
+        if opening == way.opening.strip() and not own_words:
+            return message
+        thought, _, rest = content.removeprefix(opening).partition(closing)
+        return replace(message, thoughts=thought.strip("\n"), content=rest.lstrip("\n"))
+    return message
+
+
 def has_thoughts(message: Message) -> bool:
     """Whether a message holds a thought with words in it."""
     if message.thoughts.strip():
@@ -100,11 +116,13 @@ def with_empty_thoughts(
     for place, span in enumerate(spans):
         start, end = span.start + shift, span.end + shift
         wanted = way.every or place == len(spans) - 1
-        before = text[done : span.start].rstrip()
-        if (
+        before = text[done : span.start]
+        if trained and before.endswith(way.empty):
+            start -= len(way.empty)
+        elif (
             wanted
             and not way.has_thought(text[span.start : span.end])
-            and not before.endswith(way.closing.strip())
+            and not before.rstrip().endswith(way.closing.strip())
         ):
             parts += [text[done : span.start], way.empty]
             done = span.start
