@@ -1,4 +1,4 @@
-"""Runs on quantised weights: exact resumes, the reference, every stage and adapter, second models."""
+"""Runs on quantised weights: resumes, the reference, stages, adapters, second models."""
 
 from __future__ import annotations
 
