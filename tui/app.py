@@ -21,6 +21,7 @@ from tui.job_actions import JobActions
 from tui.keys import Keys
 from tui.language import _
 from tui.look_actions import LookActions
+from tui.model_actions import ModelActions
 from tui.panes.rail import Rail
 from tui.panes.top import top_state
 from tui.places import Places
@@ -55,7 +56,7 @@ class Later(Message):
         self.args = args
 
 
-class FinetuiApp(Places, JobActions, LookActions):
+class FinetuiApp(Places, JobActions, LookActions, ModelActions):
     """One screen over one engine."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -137,6 +138,7 @@ class FinetuiApp(Places, JobActions, LookActions):
         """Once a second: read the machine, fold what the engine said, draw what changed."""
         self.studio.reading = self.works.reading()
         self.take_in()
+        self.follow_downloads()
 
     def on_wake(self) -> None:
         self.take_in()

@@ -70,6 +70,18 @@ class Shell(App[int]):
         """Ask for a model's id or folder."""
         raise NotImplementedError
 
+    def action_use_model(self, name: str, hub: str = "") -> None:
+        """Put a model into the form, from the hub that it is of."""
+        raise NotImplementedError
+
+    def action_pick_catalogue(self) -> None:
+        """Pick out of the field's models."""
+        raise NotImplementedError
+
+    def action_download_model(self) -> None:
+        """Fetch the chosen model, or stop that."""
+        raise NotImplementedError
+
     def action_dataset_folder(self) -> None:
         """Ask for a dataset folder."""
         raise NotImplementedError

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.events import AnswerEnded, AnswerPiece, Event, JobFailed
     from engine.telemetry import Reading
     from engine.worker import Engine, Job
+    from engine.worker.downloads import Download
     from engine.worker.questions import (
         DataFacts,
         DatasetEntry,
@@ -91,6 +92,12 @@ class Studio(KnownRuns):
         live = self.submit(TrainJob(config), "train")
         live.stage, live.method = config.stage, config.finetuning_type
         return live
+
+    @property
+    def download(self) -> Download | None:
+        """How the download of the chosen model stands, where one was asked for."""
+        name = self.config.model_name_or_path or ""
+        return self.works.engine.downloads.of(name) if self.works.made else None
 
     @property
     def current(self) -> LiveRun | None:

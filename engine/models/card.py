@@ -12,6 +12,7 @@ from engine.models.demo import DEMO_NAME, demo_folder, demo_ready
 from engine.models.explain import FieldNote, explain_config
 from engine.models.folder import read_json
 from engine.models.headers import read_tensors, weight_files
+from engine.models.licence import licence_of
 from engine.models.locate import short_name
 from engine.problem import BadInput, Problem
 
@@ -21,8 +22,9 @@ class ModelCard:
     """A model in numbers. `parameters` counts tied embeddings once; `context` is in tokens.
 
     `template` is chatml, own template or none (a base model). `dtype` is what the weights are
-    stored in, `size_bytes` their size on disk. `shapes` holds every tensor, for the arithmetic of
-    memory and trainable parameters. `fields` explains the config, one sentence a field.
+    stored in, `size_bytes` their size on disk, `licence` what its files say. `shapes` holds every
+    tensor, for the arithmetic of memory and trainable parameters. `fields` explains the config, one
+    sentence a field.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelCard:
     size_bytes: int
     fields: tuple[FieldNote, ...] = ()
     quantised: str = ""
+    licence: str = ""
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -55,6 +58,7 @@ def read_card(folder: Path, name: str | None = None) -> ModelCard:
         template=_template_of(folder),
         size_bytes=sum(file.stat().st_size for file in weight_files(folder) if file.is_file()),
         folder=folder,
+        licence=licence_of(folder),
     )
 
 
@@ -72,6 +76,7 @@ def card_of(
     template: str = "none",
     size_bytes: int = 0,
     folder: Path | None = None,
+    licence: str = "",
 ) -> ModelCard:
     """A card from a config alone; `folder` gives the tensors of families not known by arithmetic.
 
@@ -116,6 +121,7 @@ def card_of(
         quantised=str(quantisation.get("quant_method", "yes"))
         if isinstance(quantisation, dict)
         else "",
+        licence=licence,
         shapes=shapes,
     )
 

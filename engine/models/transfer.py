@@ -132,6 +132,15 @@ def check_space(model: str, need: int, folder: Path) -> None:
         )
 
 
+_PLACE = "file {} of {}, {}"
+
+
+def file_in(activity: str) -> tuple[int, int, str]:
+    """Which file of how many an activity of `Tally` tells, and its name; zeros where none."""
+    found = re.search(r": file (\d+) of (\d+), (.+)$", activity)
+    return (int(found[1]), int(found[2]), found[3]) if found else (0, 0, "")
+
+
 class Tally:
     """Tells how far a download is: which file, how many of how many, bytes of all bytes."""
 
@@ -159,9 +168,8 @@ class Tally:
         if 0 < count < self._file.size and abs(count - self._told) < step:
             return
         self._told = count
-        activity = (
-            f"Downloading {self._model}: file {self._number} of {self._count}, {self._file.path}"
-        )
+        place = _PLACE.format(self._number, self._count, self._file.path)
+        activity = f"Downloading {self._model}: {place}"
         self._progress(activity, self._before + count, self._total, "bytes")
 
 

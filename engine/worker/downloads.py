@@ -20,13 +20,15 @@ DownloadState = Literal["waiting", "running", "done", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class Download:
-    """One download as it stands: `done` of `total` bytes, `activity` names the file. `problem` says
-    why it failed; `folder` and `licence` are known once it is done."""
+    """One download as it stands: `done` of `total` bytes, on file `number` of `count`, called
+    `file`. `problem` says why it failed; `folder` and `licence` are known once it is done."""
 
     model: str
     hub: str
     state: DownloadState = "waiting"
-    activity: str = ""
+    number: int = 0
+    count: int = 0
+    file: str = ""
     done: float = 0.0
     total: float = 0.0
     problem: Problem | None = None
@@ -90,6 +92,7 @@ class Downloads:
     def _fetch(self, model: str, config: RunConfig) -> Download:
         from engine.models.locate import resolve
         from engine.models.places import place_of
+        from engine.models.transfer import file_in
 
         stop = self._stops[model]
 
@@ -98,7 +101,11 @@ class Downloads:
                 raise Stopped(save=False)
 
         def progress(activity: str, done: float, total: float, unit: str) -> None:
-            self._note(model, state="running", activity=activity, done=done, total=total)
+            number, count, file = file_in(activity)
+            self._note(
+                model, state="running", number=number, count=count, file=file, done=done,
+                total=total,
+            )  # fmt: skip
 
         self._note(model, state="running")
         try:

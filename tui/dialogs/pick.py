@@ -19,15 +19,19 @@ from tui.widgets.text_safe import visible, wrap_cells
 if TYPE_CHECKING:
     from textual.widgets import Input
 
+WIDE_CELLS = 124
+
 
 class Detail(Drawn):
-    """What the highlighted row is; as many lines as the longest of `texts` takes, up to six."""
+    """What the highlighted row is; as many lines as the longest of `texts` takes, up to six. With
+    `lines` there are so many, whatever the texts take (hundreds of them need not be measured)."""
 
     DEFAULT_CSS = "Detail { height: 3; width: 1fr; }"
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Iterable[str], lines: int = 0) -> None:
         super().__init__()
-        self._texts = tuple(texts)
+        self._texts = tuple(texts) if not lines else ()
+        self._fixed = lines
         self.text = ""
 
     def _lines(self, text: str, width: int) -> list[str]:
@@ -35,7 +39,7 @@ class Detail(Drawn):
 
     def on_resize(self) -> None:
         longest = max((len(self._lines(text, self.size.width)) for text in self._texts), default=0)
-        self.styles.height = max(1, min(6, longest))
+        self.styles.height = self._fixed or max(1, min(6, longest))
 
     def draw_line(self, y: int, width: int, height: int) -> Line:
         lines = self._lines(self.text, width)
@@ -44,7 +48,9 @@ class Detail(Drawn):
 
 class Pick(ModalScreen[str | None]):
     """The result is the key of the row chosen, or None. Typing narrows the list; `details` maps a
-    row's key to what is said of it below the list."""
+    row's key to what is said of it below the list, in `detail_lines` lines where that is given.
+    `words` maps a key to further words that find the row, in lower case. A `wide` list takes more
+    of a wide screen, and a `counted` one says how many rows there are."""
 
     DEFAULT_CSS = """
     Pick { align: center middle; background: transparent; }
@@ -68,13 +74,22 @@ class Pick(ModalScreen[str | None]):
         rows: Sequence[ListRow],
         *,
         details: dict[str, str] | None = None,
+        detail_lines: int = 0,
+        words: dict[str, str] | None = None,
         selected: str = "",
         empty: str = "",
+        wide: bool = False,
+        counted: bool = False,
     ) -> None:
         super().__init__()
         self._pick_title = title
         self._all = tuple(rows)
         self._details = details or {}
+        self._detail_lines = detail_lines
+        more = words or {}
+        self._words = {row.key: _searchable(row) + " " + more.get(row.key, "") for row in self._all}
+        self._wide = wide
+        self._counted = counted
         self._selected = selected
         self._empty = empty
 
@@ -88,14 +103,18 @@ class Pick(ModalScreen[str | None]):
             panel.cursor_always = True
             yield panel
             if self._details:
-                yield Detail(self._details.values())
+                yield Detail(self._details.values(), self._detail_lines)
             yield Input(placeholder=_("type to narrow the list"), compact=True)
 
     def on_mount(self) -> None:
         panel = self.query_one(ListPanel)
-        spare = 9 if self._details else 4
+        spare = 3 + (self._detail_lines or 6) if self._details else 4
+        if self._wide:
+            self.query_one(Vertical).styles.width = min(
+                WIDE_CELLS, max(84, self.app.size.width - 8)
+            )
         panel.styles.height = max(4, min(len(self._all) + 2, self.app.size.height - spare))
-        panel.set_rows(self._all)
+        self._fill(panel, self._all)
         panel.select(self._selected)
         self._say()
         self.query_one("Input").focus()
@@ -111,8 +130,14 @@ class Pick(ModalScreen[str | None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         words = event.value.lower().split()
         panel = self.query_one(ListPanel)
-        panel.set_rows(row for row in self._all if all(word in _searchable(row) for word in words))
+        found = [row for row in self._all if all(word in self._words[row.key] for word in words)]
+        self._fill(panel, found)
         self._say()
+
+    def _fill(self, panel: ListPanel, rows: Sequence[ListRow]) -> None:
+        panel.set_rows(rows)
+        if self._counted:
+            panel.set_figure(f"{len(rows)} {_('of')} {len(self._all)}")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

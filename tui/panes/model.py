@@ -12,9 +12,10 @@ from tui.language import _
 from tui.panes.view import View
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import compact, size, thousands
-from tui.widgets.text_safe import pad_cells, wrap_cells
+from tui.widgets.text_safe import pad_cells, visible, wrap_cells
 
 if TYPE_CHECKING:
+    from engine.problem import Problem
     from engine.worker.questions import FieldNote, Forecast, ModelCard
     from tui.studio import Studio
 
@@ -43,11 +44,8 @@ class ModelView(View):
         self.panel.set_title(studio.model_name)
         card, problem = studio.card, studio.card_problem
         if problem is not None:
-            lines: list[Line] = [[], [(problem.what, "error")]]
-            if problem.where:
-                lines.append([(problem.where, "dim")])
-            lines += [[(part, "text")] for part in wrap_cells(problem.hint, self._width())]
-            self.panel.set_lines(lines)
+            self.panel.set_figure("")
+            self.panel.set_lines([*self._download(), *self._absent(problem)])
         elif card is None:
             self.panel.set_lines([[], [(_("The model is being looked up …"), "dim")]])
         else:
@@ -56,6 +54,51 @@ class ModelView(View):
 
     def _width(self) -> int:
         return max(20, self.panel.content_width - 3)
+
+    def _download(self) -> list[Line]:
+        """How far the download of this model is, while there is one."""
+        download = self.studio.download
+        if download is None or not download.under_way:
+            return []
+        done, total = download.done, download.total
+        share = f"  {100 * done / total:.0f} %" if total else ""
+        lines: list[Line] = [[], [(_("Downloading"), "accent bold")]]
+        rows = [(_("fetched"), f"{size(done)} {_('of')} {size(total or None)}{share}")]
+        if download.count:
+            rows.append((_("file"), f"{download.number} {_('of')} {download.count}"))
+            rows.append(("", visible(download.file)))
+        return lines + [[(pad_cells(label, KEY_CELLS), "dim"), (told, "text")]
+                        for label, told in rows]  # fmt: skip
+
+    def _absent(self, problem: Problem) -> list[Line]:
+        """Why there is no card, and what the catalogue knows of the model meanwhile."""
+        from engine.worker.catalogue import pickable
+
+        width = self._width()
+        lines: list[Line] = [[]]
+        lines += [[(part, "error")] for part in wrap_cells(visible(problem.what), width)]
+        if problem.where:
+            lines.append([(visible(problem.where), "dim")])
+        lines += [[(part, "text")] for part in wrap_cells(visible(problem.hint), width)]
+        config = self.studio.config
+        known = pickable(config.model_name_or_path or "", config.hub)
+        if known is None:
+            return lines
+        thinking = f", {_('thinks')}" if known.thinking else ""
+        rows = [
+            (_("name"), known.name),
+            (_("parameters"), known.size or "–"),
+            (_("kind"), _(known.kind) + thinking),
+            (_("takes"), ", ".join(_(kind) for kind in ("text", *known.media))),
+            (_("template"), known.template or "–"),
+            (_("read in"), known.source),
+        ]
+        lines += [[], [(_("What is known of it"), "accent bold")]]
+        for label, told in rows:
+            parts = wrap_cells(told, max(10, width - KEY_CELLS)) or [""]
+            lines.append([(pad_cells(label, KEY_CELLS), "dim"), (parts[0], "text")])
+            lines += [[(" " * KEY_CELLS, "dim"), (part, "text")] for part in parts[1:]]
+        return lines
 
     def _facts(self, card: ModelCard, forecast: Forecast | None) -> list[Line]:
         name = self.studio.config.model_name_or_path or ""
@@ -69,6 +112,8 @@ class ModelView(View):
         ]
         if card.quantised:
             rows.append((_("quantised"), card.quantised))
+        if card.licence:
+            rows.append((_("Licence"), visible(card.licence)))
         lines: list[Line] = [[]]
         lines += [[(pad_cells(label, KEY_CELLS), "dim"), (value, "text")] for label, value in rows]
         if forecast is not None:
@@ -89,9 +134,9 @@ class ModelView(View):
         lines: list[Line] = [[], [(_("Its config.json, field by field"), "accent bold")]]
         room = max(20, self._width() - KEY_CELLS)
         for note in card.fields:
-            head = f"{note.key} "
-            lines.append([(head, "accent"), (note.value, "text")])
-            lines += [[("  " + part, "dim")] for part in wrap_cells(_sentence(note), room + 20)]
+            lines.append([(f"{visible(note.key)} ", "accent"), (visible(note.value), "text")])
+            told = wrap_cells(visible(_sentence(note)), room + 20)
+            lines += [[("  " + part, "dim")] for part in told]
         return lines
 
 

@@ -12,7 +12,7 @@ from textual.message import Message
 from engine.config import steps_of
 from tui.actions import bindings
 from tui.language import _
-from tui.panes.words import row_count, state_mark
+from tui.panes.words import download_line, row_count, state_mark
 from tui.shell import shell
 from tui.widgets.frame import Framed, Line, Span, ends
 from tui.widgets.list_view import ListPanel, ListRow
@@ -50,7 +50,7 @@ class ModelPanel(ListPanel):
     def show(self) -> None:
         self.set_title("1 " + _("Model"))
         models = self.studio.models
-        self.set_figure(str(len(models)) if self.has_focus and models else "")
+        self.set_figure(self._told_count(len(models)))
         chosen = self.studio.config.model_name_or_path
         self.set_rows(
             ListRow(
@@ -63,6 +63,12 @@ class ModelPanel(ListPanel):
         )
         self.content_changed()
 
+    def _told_count(self, count: int) -> str:
+        download = self.studio.download
+        if download is not None and download.under_way:
+            return f"↓ {100 * download.done / download.total:.0f} %" if download.total else "↓"
+        return str(count) if self.has_focus and count else ""
+
     def content_line(self, y: int, width: int) -> Line:
         if self.has_focus and self.rows:
             return super().content_line(y, width)
@@ -70,6 +76,9 @@ class ModelPanel(ListPanel):
         card = studio.card
         if y == 0:
             return [(f" {studio.model_name}", "text")]
+        download = studio.download
+        if download is not None and download.under_way:
+            return download_line(download, y, width)
         if studio.card_problem is not None:
             return [(f" {studio.card_problem.what}", "error")] if y == 1 else ()
         if card is None:
@@ -97,9 +106,16 @@ class ModelPanel(ListPanel):
         return [(f"{_('too big')}, {amount}", "warning")]
 
     def action_choose(self) -> None:
-        if self.cursor_row is not None:
-            self.studio.choose_model(self.cursor_row.key)
-            shell(self).action_form_changed()
+        row = self.cursor_row
+        if row is not None:
+            hubs = {model.name: model.hub for model in self.studio.models}
+            shell(self).action_use_model(row.key, hubs.get(row.key, ""))
+
+    def action_pick_catalogue(self) -> None:
+        shell(self).action_pick_catalogue()
+
+    def action_download_model(self) -> None:
+        shell(self).action_download_model()
 
     def action_toggle_row(self) -> None:
         # There is nothing to mark here: space keeps its meaning for the whole screen.

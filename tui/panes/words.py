@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from tui.language import _
 from tui.language import marked as _m
-from tui.widgets.numbers import thousands
+from tui.widgets.frame import Line, ends
+from tui.widgets.numbers import middle_cut, size, thousands
+from tui.widgets.text_safe import visible
 
 if TYPE_CHECKING:
+    from engine.worker.downloads import Download
     from engine.worker.questions import DatasetEntry
 
 _MARKS = {
@@ -46,6 +49,19 @@ def state_mark(state: str) -> tuple[str, str]:
 def chart_words() -> tuple[str, str, str, str]:
     """The legend of a loss chart."""
     return _("loss"), _("smoothed"), _("original"), _("validation")
+
+
+def download_line(download: Download, y: int, width: int) -> Line:
+    """A download in the two lines below a model's name: how much, and which file."""
+    if y == 1:
+        share = f"{100 * download.done / download.total:.0f} % " if download.total else ""
+        left = f" ↓ {size(download.done)} {_('of')} {size(download.total or None)}"
+        return ends([(left, "accent")], [(share, "accent")], width)
+    if y == 2 and download.count:
+        place = f" {_('file')} {download.number}/{download.count} "
+        file = middle_cut(visible(download.file), max(1, width - len(place) - 1))
+        return [(place, "dim"), (file, "text")]
+    return [(f" {_('waiting')}", "dim")] if y == 2 and download.state == "waiting" else ()
 
 
 def row_count(entry: DatasetEntry) -> str:
