@@ -19,8 +19,9 @@ PREDICTIONS = "generated_predictions.jsonl"
 # What the unfinished file was made with; gone once the job has ended well.
 _UNFINISHED = ".generated_predictions.json"
 _SHAPING = (
-    "template", "default_system", "infer_dtype", "do_sample", "temperature", "top_p", "top_k",
-    "num_beams", "max_new_tokens", "max_length", "repetition_penalty", "length_penalty",
+    "template", "enable_thinking", "preserve_thinking", "tool_format", "default_system",
+    "infer_dtype", "do_sample", "temperature", "top_p", "top_k", "num_beams",
+    "max_new_tokens", "max_length", "repetition_penalty", "length_penalty",
     "skip_special_tokens", "seed",
 )  # fmt: skip
 
