@@ -59,6 +59,7 @@ def load_frozen(
 
     With `bits` (8 or 4) its linear layers are held in so many, by bitsandbytes.
     """
+    from engine.config.vocabulary import adds_tokens
     from engine.models import load_model
     from engine.models.vocabulary import grow_embeddings
 
@@ -72,7 +73,8 @@ def load_frozen(
         train_from_scratch=False,
     )
     model: Any = load_model(path, config, held, parts.device, for_training=True, head=head)
-    if path.resolve() == parts.model_folder.path.resolve():
+    grows = config.resize_vocab or adds_tokens(config)
+    if grows and path.resolve() == parts.model_folder.path.resolve():
         grow_embeddings(model, parts.encoder.tokenizer, config)
     return model.requires_grad_(False)
 
