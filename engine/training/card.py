@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.config.method import WRITING_STAGES
+from engine.config.method import ADAPTER_METHODS, WRITING_STAGES
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
+
+
+_VARIANTS = ("use_rslora", "use_dora", "pissa_init", "loftq_init", "use_llama_pro")
 
 
 def model_card(
@@ -21,8 +24,9 @@ def model_card(
     import yaml
 
     lora, scores = config.finetuning_type == "lora", config.stage == "rm"
+    adapter = config.finetuning_type in ADAPTER_METHODS
     front: dict[str, Any] = {
-        "library_name": "peft" if lora else "transformers",
+        "library_name": "peft" if adapter else "transformers",
         "base_model": base,
         "tags": ["finetui", config.stage, config.finetuning_type],
         # The hub has no task for a score of one number; classification is how they are served.
@@ -38,6 +42,8 @@ def model_card(
         "optimiser": config.optim,
         "cutoff": f"{config.cutoff_len} tokens",
         "LoRA rank, alpha": f"{config.lora_rank}, {config.alpha}" if lora else None,
+        "variants of LoRA": ", ".join(name for name in _VARIANTS if getattr(config, name)) or None,
+        "OFT blocks": _oft_blocks(config) if config.finetuning_type == "oft" else None,
         "preference loss": config.pref_loss if config.stage == "dpo" else None,
         "beta": f"{config.pref_beta:g}" if config.stage in ("dpo", "kto") else None,
         "reward functions": config.reward_funcs if config.stage in WRITING_STAGES else None,
@@ -52,8 +58,18 @@ def model_card(
         "",
         f"{_plain(base)}, fine-tuned with {config.stage} ({config.finetuning_type}) by finetui.",
     ]
-    if lora:
+    if adapter:
         lines.append("This is an adapter: it is loaded on top of the base model.")
+    if lora and config.use_llama_pro:
+        lines.append(
+            "Its base first gets new blocks (block_expansion.json): finetui adds them itself; for "
+            "other tools, export it to a whole model."
+        )
+    if config.pissa_init:
+        lines.append(
+            "Its start was taken out of the base (PiSSA): finetui does that again from pissa_init; "
+            "for other tools, take pissa_converted (pissa_convert) or export it to a whole model."
+        )
     if scores:
         lines.append("It is a reward model: it gives a conversation one number and writes none.")
     lines += ["", "## Data", "", "| set | rows |", "| --- | --- |"]
@@ -77,3 +93,9 @@ def _plain(text: str) -> str:
     for mark in "\\`*_{}[]<>|#":
         flat = flat.replace(mark, f"\\{mark}")
     return flat
+
+
+def _oft_blocks(config: RunConfig) -> str:
+    if config.oft_rank:
+        return f"{config.oft_rank} a layer"
+    return f"of {config.oft_block_size} features"

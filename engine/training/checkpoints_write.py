@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.events import CheckpointSaved
+from engine.models.adapter_start import start_of
 from engine.problem import JobFault
 from engine.runs.atomic import sync_folder, write_atomic
 from engine.runs.checkpoints import COMPLETE_MARK, list_checkpoints, read_mark
@@ -159,6 +160,9 @@ def expected_size(trainer: Any, with_optimiser: bool) -> int:
     parameters = list(trainer.model.parameters())
     trained = [p for p in parameters if p.requires_grad]
     saved = trained if isinstance(trainer.model, PeftModel) else parameters
+    start = start_of(trainer.model)
+    if start is not None:  # an adapter's first values lie beside it
+        saved = [*saved, *(half for pair in start.halves.values() for half in pair)]
     size = sum(p.numel() * p.element_size() for p in saved)
     if with_optimiser:
         size += 2 * sum(p.numel() * p.element_size() for p in trained)

@@ -33,7 +33,8 @@ def test_a_and_b_are_the_best_correction_of_their_rank(load: Any, plain: Any) ->
     path = "model.layers.1.mlp.down_proj"
     layer = model.base_model.model.get_submodule(path)
     held = layer.get_base_layer().weight
-    lost = plain.get_submodule(path).weight.detach() - dequantize_4bit(held.data, held.quant_state).float()
+    four = dequantize_4bit(held.data, held.quant_state).float()
+    lost = plain.get_submodule(path).weight.detach() - four
     a, b = (half["default"].weight.detach() for half in (layer.lora_A, layer.lora_B))
     left = lost - layer.scaling["default"] * b @ a
     # Eckart and Young: what is left is the rest of the singular values.
