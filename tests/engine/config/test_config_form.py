@@ -45,6 +45,7 @@ def test_the_form_stands_as_pictured() -> None:
         "Optimiser",
         "Data",
         "Adapters, advanced",
+        "Context and kernels",
     ]
     assert [settings()[name].setting.label for name in found["Basics"].rows] == [
         "Stage",
