@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.config.media import PICTURE_STAGES
 from engine.datasets.encode import Encoded, Encoder, packs
 from engine.datasets.encode_parts import as_text, encode_parts
 from engine.datasets.example import Example, RowProblem
@@ -126,7 +127,7 @@ def prepare(
         kept, out = split(len(examples), config.val_size, config.seed)
         evaluated = [examples[i] for i in out]
         examples = [examples[i] for i in kept]
-    _check_reads(encoder, [*examples, *evaluated])
+    _check_reads(encoder, config.stage, [*examples, *evaluated])
     total = len(examples) + len(evaluated)
     if form is None:
         form = form_of(config.stage, config.distill_on == "samples")
@@ -155,9 +156,18 @@ def prepare(
     return Prepared(train, held, counts, eval_counts, tuple(dropped), tuple(notes))
 
 
-def _check_reads(encoder: Encoder, examples: Sequence[tuple[str, Example]]) -> None:
+def _check_reads(encoder: Encoder, stage: str, examples: Sequence[tuple[str, Example]]) -> None:
     """Raise BadInput where rows have pictures and the model reads none (rule 49)."""
     name = next((name for name, example in examples if example.media), None)
+    if name is not None and stage not in PICTURE_STAGES:
+        raise BadInput(
+            Problem(
+                f"{name} holds pictures, and {stage} trains on text.",
+                f"dataset {name}",
+                "Choose stage: sft or dpo, or a set of text.",
+                "dataset",
+            )
+        )
     if name is not None and encoder.pictures is None:
         raise BadInput(
             Problem(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from engine.models.architecture import count, is_embedding, is_output_layer, layer_of
+from engine.models.vision import part_of, sees, trains, whole_parts
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -19,6 +20,10 @@ def trainable_parameters(shapes: Shapes, config: Any) -> int:
     as many new blocks, which have the shapes of those that they are copied from. Full: all.
     """
     method = config.finetuning_type
+    if method == "freeze":
+        return sum(count(shapes[name]) for name in frozen_exceptions(shapes, config))
+    if sees(shapes):
+        shapes = {name: shape for name, shape in shapes.items() if trains(name, config)}
     if method == "lora":
         return lora_parameters(
             shapes,
@@ -30,8 +35,6 @@ def trainable_parameters(shapes: Shapes, config: Any) -> int:
         )
     if method == "oft":
         return oft_parameters(shapes, config)
-    if method == "freeze":
-        return sum(count(shapes[name]) for name in frozen_exceptions(shapes, config))
     return sum(count(shape) for shape in shapes.values())
 
 
@@ -110,8 +113,17 @@ def frozen_exceptions(
     """Names of the tensors that `finetuning_type: freeze` leaves trainable.
 
     `blocks` are the trained blocks where they are known; otherwise those of the settings, with
-    LLaMA Pro those that the new ones are copied from.
+    LLaMA Pro those that the new ones are copied from. Of a vision-language model the blocks are
+    those that write; its other parts train whole where the settings do not freeze them.
     """
+    seen: list[str] = []
+    if sees(shapes):
+        seen = sorted(whole_parts(shapes, config))
+        shapes = {
+            name: shape
+            for name, shape in shapes.items()
+            if part_of(name) == "language" and trains(name, config)
+        }
     total = _block_count(shapes)
     wanted = int(config.freeze_trainable_layers)
     chosen = set(range(total)[-wanted:] if wanted > 0 else range(total)[: abs(wanted)])
@@ -121,7 +133,7 @@ def frozen_exceptions(
         chosen = set(blocks)
     modules = _words(config.freeze_trainable_modules) or ["all"]
     extra = _words(config.freeze_extra_modules)
-    names = []
+    names = seen
     for name in shapes:
         layer = layer_of(name)
         if layer is None:

@@ -29,6 +29,7 @@ __all__ = [
     "picture_tokens",
     "reads_pictures",
     "reads_pictures_in",
+    "sees",
     "trains",
 ]
 
@@ -54,6 +55,11 @@ def part_of(name: str) -> Part:
     if steps & _PROJECTORS:
         return "projector"
     return "tower" if steps & _TOWERS else "language"
+
+
+def sees(names: Iterable[str]) -> bool:
+    """Whether weights of these names are of a model that reads pictures."""
+    return any(part_of(name) != "language" for name in names)
 
 
 def is_vision_model(model: Any) -> bool:

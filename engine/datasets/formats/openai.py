@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
 from engine.datasets.formats.turns import build, check_order
+from engine.datasets.picture_rows import PLACEHOLDER
 from engine.datasets.registry import DatasetInfo, Tags
 
+_PICTURE_KEYS = ("image", "image_url", "path", "url")
 _ROLES = {
     "system": "system",
     "developer": "system",
@@ -27,6 +30,7 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
     value = row.get(column) if column is not None else None
     if not isinstance(value, list):
         raise RowFault(f"{column!r} is {'missing' if value is None else 'not a list of messages'}")
+    pictures = _pictures(value)
     messages = [_message(item, info.tags, f"turn {place}") for place, item in enumerate(value, 1)]
     system = text_field(row, info.columns.system)
     if messages and messages[0].role == "system":
@@ -38,7 +42,12 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
             _answer(row, info.columns.chosen, info.tags),
             _answer(row, info.columns.rejected, info.tags),
         )
-    return build(row, info, number, system, messages, answers)
+    example = build(row, info, number, system, messages, answers)
+    if not pictures:
+        return example
+    if example.media:
+        raise RowFault("its pictures stand both in its turns and in a column")
+    return replace(example, media=pictures)
 
 
 def _answer(row: Mapping[str, Any], column: str | None, tags: Tags) -> Message:
@@ -112,6 +121,23 @@ def _content(value: Any, name: str) -> str:
     raise RowFault(f"{name} holds {shown(value)}, not text")
 
 
+def _pictures(turns: list[Any]) -> tuple[str, ...]:
+    """The pictures that turns hold as parts with a path of their own, in order. Parts that only
+    mark the place of a picture (as the hub's sets have them) take theirs from the row's column."""
+    found: list[str] = []
+    for turn in turns:
+        content = turn.get("content") if isinstance(turn, Mapping) else None
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, Mapping) or part.get("type") not in ("image", "image_url"):
+                continue
+            named = next((part[key] for key in _PICTURE_KEYS if part.get(key)), None)
+            if isinstance(named, Mapping):
+                named = named.get("url")
+            if isinstance(named, str):
+                found.append(named.removeprefix("file://"))
+    return tuple(found)
+
+
 def _part(part: Any, name: str) -> str:
     if isinstance(part, str):
         return part
@@ -119,5 +145,7 @@ def _part(part: Any, name: str) -> str:
         text = part.get("text")
         if isinstance(text, str):
             return text
-        raise RowFault(f"{name} holds {shown(part.get('type'))}: media are not here yet")
+        if part.get("type") in ("image", "image_url"):
+            return PLACEHOLDER
+        raise RowFault(f"{name} holds {shown(part.get('type'))}: video and sound are not here yet")
     raise RowFault(f"{name} holds {shown(part)}, not text")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from engine.config import split_names
 from engine.models.score_head import has_score_head, score_layer
 from engine.models.trainable import frozen_exceptions
-from engine.models.vision import is_vision_model, part_of, trains, whole_parts
 from engine.problem import BadInput, Problem
 from engine.training.methods.full import cast_trained
 from engine.training.methods.llama_pro import add_blocks
@@ -33,11 +32,7 @@ def unfreeze_some(model: Any, config: RunConfig, precision: Precision) -> Any:
     model.requires_grad_(False)
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
     check_names(shapes, config)
-    seeing = is_vision_model(model)
-    written = {name: shape for name, shape in shapes.items() if part_of(name) == "language"}
-    chosen = set(frozen_exceptions(written if seeing else shapes, config, blocks))
-    if seeing:
-        chosen = {name for name in chosen if trains(name, config)} | whole_parts(shapes, config)
+    chosen = set(frozen_exceptions(shapes, config, blocks))
     for name, weight in model.named_parameters():
         weight.requires_grad_(name in chosen)
     if not chosen:

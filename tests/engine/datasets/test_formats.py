@@ -154,9 +154,9 @@ def test_media_stay_as_placeholders(make_set: Any) -> None:
         ({"messages": [{"role": "user", "content": "q"}]}, OPENAI, "last turn is the user's"),
         ({"messages": [{"content": "q"}]}, OPENAI, "turn 1 has no known role"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "video_url"}]}]},
             OPENAI,
-            "media are not here yet",
+            "video and sound are not here yet",
         ),
         ({"text": " "}, {"columns": {"prompt": "text"}}, "is empty"),
         ([1], {}, "a list, not an object"),

@@ -223,3 +223,32 @@ def test_counting_pictures_needs_no_torch(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_openai_turns_bring_their_pictures(talk: Callable[..., Path]) -> None:
+    folder = talk()
+    parts = [{"type": "image_url", "image_url": {"url": "red.png"}}, {"type": "text", "text": "?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "Red."}]
+    marked = [{"role": "user", "content": [{"type": "image"}, "?"]}, turns[1]]
+    rows = [
+        {"messages": turns, "images": None},
+        {"messages": marked, "images": ["red.png"]},
+        {"messages": turns, "images": ["red.png"]},
+    ]
+    (folder / "talk.json").write_text(json.dumps(rows))
+    columns = {"messages": "messages", "images": "images"}
+    registry = {"talk": {"file_name": "talk.json", "formatting": "openai", "columns": columns}}
+    registry["talk"]["tags"] = {
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(registry))
+    read = open_rows(find_dataset("talk", folder))
+    for place in (0, 1):
+        example = read.example(place)
+        assert not isinstance(example, RowProblem)
+        assert example.media == ("red.png",) and example.messages[0].content == "<image>?"
+    twice = read.example(2)
+    assert isinstance(twice, RowProblem) and "both in its turns and in a column" in twice.reason
