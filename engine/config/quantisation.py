@@ -24,7 +24,7 @@ def quantises(config: Any) -> bool:
 
 
 def _bnb_4bit(config: Any) -> bool:
-    return config.quantization_bit == 4 and config.quantization_method == "bnb"
+    return bool(config.quantization_bit == 4 and config.quantization_method == "bnb")
 
 
 def _names_reference(config: Any) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from engine.config.run_config import RunConfig
-from engine.config.training import WITHOUT_WARMUP
+from engine.config.schedule import WITHOUT_WARMUP
 
 
 @dataclass(frozen=True)

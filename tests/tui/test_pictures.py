@@ -31,7 +31,7 @@ def picture(home: Path, still_sampler, snap_compare: Compare, monkeypatch) -> Co
     """Compares the screen of a given size, after keys were pressed, with its stored picture."""
     monkeypatch.setattr("tui.live.time", SimpleNamespace(time=lambda: NOW))
     # Precision and forecast are those of one machine, whichever this one is.
-    monkeypatch.setattr("engine.worker.questions._machine", lambda: MACHINE)
+    monkeypatch.setattr("engine.worker.questions.this_machine", lambda: MACHINE)
     monkeypatch.setattr(
         "engine.worker.questions.forecast",
         lambda card, config: models.forecast(card, config, None, MACHINE),
