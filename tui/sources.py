@@ -44,7 +44,7 @@ def run_sources(run: RunSummary, best: BestStep | None = None) -> tuple[Source, 
     from engine.worker.questions import is_reward_model, run_model
 
     model = run_model(run.path)
-    lora = run.method in ("lora", "")
+    adapter = run.method in ("lora", "oft", "")
     found: list[Source] = []
     places = []
     if any((run.path / name).exists() for name in ("adapter_model.safetensors", *_WHOLE)):
@@ -54,7 +54,7 @@ def run_sources(run: RunSummary, best: BestStep | None = None) -> tuple[Source, 
         at_best = best is not None and step == best.step
         places.append((f"{run.name}/checkpoint-{step}", folder, at_best))
     for label, folder, at_best in places:
-        if lora and (folder / "adapter_config.json").exists():
+        if adapter and (folder / "adapter_config.json").exists():
             scores = run.stage == "rm" or is_reward_model(folder)
             found.append(Source(label, model, str(folder), run.path, scores, at_best))
         elif (folder / "config.json").exists():

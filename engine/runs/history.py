@@ -57,6 +57,8 @@ _WEIGHTS = frozenset(
         "pytorch_model.bin.index.json",
     }
 )
+# Adapters that a run keeps beside its result: its first values, the same in another form.
+_PARTS = frozenset({"pissa_init", "pissa_backup", "pissa_converted", "loftq_init"})
 _DEPTH = 6  # saves/<model>/<method>/<run>, with room for folders of folders
 _FRESH_SECONDS = 120.0  # a foreign log that changed this recently is still being written
 _MOST_BYTES = 4 << 20
@@ -176,6 +178,7 @@ def _run_folders(root: Path, depth: int) -> Iterator[Path]:
             for entry in entries
             if not entry.name.startswith(".")
             and not CHECKPOINT.match(entry.name)
+            and entry.name not in _PARTS
             and entry.is_dir(follow_symlinks=True)
         )
     for folder in folders:

@@ -159,3 +159,20 @@ def test_every_stage_trains_with_oft(
         # Policy and reference agree before the first step.
         assert logged[0].loss == pytest.approx(math.log(2), abs=1e-4)
     assert (tmp_path / "run/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("method", ["lora", "oft"])
+def test_a_run_is_listed_once_and_offered_as_an_adapter(
+    method: str, train: Any, strong_folder: Path, tmp_path: Path
+) -> None:
+    """Its folders of first values are no runs of their own."""
+    from engine.runs import list_runs
+    from tui.sources import run_sources
+
+    pissa = {"pissa_init": True, "pissa_convert": True} if method == "lora" else {}
+    train("saves/tiny/run", finetuning_type=method, **pissa)
+    (run,) = list_runs(tmp_path / "saves")
+    assert run.method == method
+    (source,) = run_sources(run)
+    assert source.adapter == str(run.path)
+    assert source.model == str(strong_folder)
