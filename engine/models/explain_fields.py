@@ -115,9 +115,12 @@ FIELDS: dict[str, str] = {
     **{name: message for message, names in _SHARED.items() for name in names},
 }
 
+_MEDIA_PARTS = ("image", "video", "vision", "audio", "vision_start", "vision_end", "boi", "eoi",
+                "boa", "eoa")  # fmt: skip
 # Families of fields that go by the end of their name.
 SUFFIXES: tuple[tuple[str, str], ...] = (
-    ("_token_id", "image_token"),
+    *((f"{part}_token_id", "image_token") for part in _MEDIA_PARTS),
+    ("_token_id", "special_token"),
     ("_multiplier", "multiplier"),
     ("_alpha_factor", "multiplier"),
     ("_beta_factor", "multiplier"),
