@@ -235,7 +235,8 @@ def _media(media: tuple[str, ...]) -> str:
 
 def _told(line: Pickable) -> str:
     if not line.hub:
-        return line.id
+        told = f" · {_('template')} {line.template}" if line.template else ""
+        return line.id + told
     other = "modelscope" if line.hub == "huggingface" else "huggingface"
     parts = [f"{HUB_NAMES.get(line.hub, line.hub)}: {line.id}"]
     if line.other_id and line.other_id != line.id:

@@ -59,7 +59,8 @@ def pickables(hub: str, cache_dir: str | None = None) -> tuple[Pickable, ...]:
     here: list[Pickable] = []
     listed: set[tuple[str, str]] = set()
     for entry in known_models(cache_dir):
-        model = find(entry.id) if entry.hub or entry.source == "hub" else None
+        named = entry.name if entry.source == "demo" else entry.id
+        model = find(named) if entry.source != "local" else None
         licence = licences.get(entry.id, "")
         here.append(_line(model, entry.id, entry.name, entry.hub, entry.ready, licence))
         listed.add((entry.id, entry.hub or hub))
@@ -192,7 +193,7 @@ def _line(
     return Pickable(
         id=id,
         name=model.name,
-        hub=hub or "huggingface",
+        hub=hub,
         size=model.size,
         kind=model.kind,
         thinking=model.thinking,
