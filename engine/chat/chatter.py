@@ -67,7 +67,8 @@ class Chatter:
             # Each answer is a job of its own: its stop button belongs to whoever publishes it.
             owner = getattr(publish, "__self__", self._session)
             control = getattr(owner, "control", self._session.control)
-        prompt, pictures = self._prompt(messages, system)
+        prompt = self._prompt(messages, system)
+        pictures = shown_turns(messages)[1]
         limit, by_context = self._limit(len(prompt), sampling)
         began = time.monotonic()
         writer = _Writer(self.loaded.encoder.tokenizer.backend, sampling, publish)
@@ -112,9 +113,9 @@ class Chatter:
         check: Callable[[], object] = lambda: None,
     ) -> Iterator[int]:
         """The answer's token ids alone, as they are chosen (an end id included)."""
-        prompt, pictures = self._prompt(messages, system)
+        prompt = self._prompt(messages, system)
         limit, _ = self._limit(len(prompt), sampling)
-        if pictures:
+        if shown_turns(messages)[1]:
             raise ValueError("a conversation with pictures is answered by `answer`")
         yield from self._choose(prompt, sampling, limit, check)
 
@@ -126,8 +127,8 @@ class Chatter:
         limit: int,
         control: Control,
     ) -> Iterator[int]:
-        if pictures:
-            self._kept.drop()  # what a cut cache holds of a picture is not known by its ids
+        if self.loaded.pictures is not None:
+            # What a cache that was cut back holds of a picture is not known by its ids.
             return seeing_ids(self.loaded, prompt, pictures, sampling, limit, control.check)
         if sampling.num_beams > 1:
             return iter(self._beams(prompt, sampling, limit))
@@ -168,10 +169,7 @@ class Chatter:
             self._seed = seed
         return self._random
 
-    def _prompt(
-        self, messages: Sequence[Any], system: str | None
-    ) -> tuple[list[int], tuple[str, ...]]:
-        """The tokens of the conversation, and the pictures in it, in order."""
+    def _prompt(self, messages: Sequence[Any], system: str | None) -> list[int]:
         turns, pictures = shown_turns(messages)
         if pictures and self.loaded.pictures is None:
             from engine.models.vision import check_reads_pictures
@@ -191,7 +189,7 @@ class Chatter:
                     "Begin a new conversation, or send a shorter message.",
                 )
             )
-        return ids, pictures
+        return ids
 
     def _limit(self, prompt: int, sampling: RunConfig) -> tuple[int, bool]:
         """The most new tokens, and whether the model's context is what bounds them."""

@@ -1,9 +1,9 @@
 """Conversations with pictures: their tokens, and answers to them.
 
 Families differ in what a forward pass needs once a picture stands in the cache (Qwen2-VL goes on
-counting positions where the picture's rows ended), so transformers' own `generate` writes these
-answers. It runs on a thread of its own, one token ahead at the most, and ends as soon as nobody
-takes its tokens any more.
+counting positions where the picture's rows ended, and remembers where that was for whoever asks
+next), so transformers' own `generate` writes all answers of a vision-language model. It runs on a
+thread of its own and ends as soon as nobody takes its tokens any more.
 """
 
 from __future__ import annotations

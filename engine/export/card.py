@@ -14,10 +14,11 @@ def export_card(
     parameters: int,
     license_name: str | None,
     scores: bool = False,
+    sees: bool = False,
 ) -> str:
     """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`.
 
-    `scores` tells that it is a reward model.
+    `scores` tells that it is a reward model, `sees` that it reads pictures.
     """
     import yaml
 
@@ -33,6 +34,10 @@ def export_card(
     if not adapters:
         made = f"{_plain(base)}, written anew"
     kind = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
+    reads = "AutoTokenizer"
+    if sees:
+        kind, reads = "AutoModelForImageTextToText", "AutoProcessor"
+        front["pipeline_tag"] = "image-text-to-text"
     use = ["With Ollama: `ollama create NAME -f Modelfile`.", ""]
     if scores:
         use = ["A reward model: the one logit of a conversation is its score.", ""]
@@ -46,10 +51,10 @@ def export_card(
         f"{made}, by finetui: {parameters:,} parameters in {dtype}.",
         "",
         "```python",
-        f"from transformers import {kind}, AutoTokenizer",
+        f"from transformers import {kind}, {reads}",
         "",
         f'model = {kind}.from_pretrained(".")',
-        'tokenizer = AutoTokenizer.from_pretrained(".")',
+        f'{"processor" if sees else "tokenizer"} = {reads}.from_pretrained(".")',
         "```",
         "",
         *use,

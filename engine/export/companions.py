@@ -19,8 +19,8 @@ _TOKENIZER = (
     "*.tiktoken", "chat_template.jinja", "chat_template.json", "additional_chat_templates",
 )  # fmt: skip
 _MODEL = (
-    "preprocessor_config.json", "processor_config.json", "LICENSE*", "LICENCE*", "NOTICE*",
-    "USE_POLICY*",
+    "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json",
+    "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
 )  # fmt: skip
 
 

@@ -9,12 +9,17 @@ import gc
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from engine import faults
 from engine.problem import BadSettings
 from engine.runs.session import JobSession
+from engine.worker import recovery
 from engine.worker.jobs import ChatJob, EvaluateJob, ExportJob, Job, TrainJob
 from engine.worker.quiet import tame_loggers
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
 
 # The settings that decide which weights are loaded for chat; with any of them changed the kept
 # model no longer fits.
@@ -37,6 +42,10 @@ _LOADED_BY = (
     "quantization_bit",
     "quantization_method",
     "rope_scaling",
+    "image_max_pixels",
+    "image_min_pixels",
+    "image_do_pan_and_scan",
+    "crop_to_patches",
 )
 
 
@@ -79,9 +88,33 @@ def train(job: TrainJob, session: JobSession, kept: Kept) -> dict[str, Any]:
     _check(job)
     kept.drop()
     load_libraries(session, ("torch", "transformers", "peft", "trl"))
+    return _train_on(job.config, session)
+
+
+def _train_on(config: RunConfig, session: JobSession) -> dict[str, Any]:
+    """Train, and where memory runs out and the settings say so, go on with smaller micro-batches:
+    each is at most half the last, so it ends."""
     from engine.training import run_training
 
-    return dict(run_training(job.config, session) or {})
+    while True:
+        try:
+            return dict(run_training(config, session) or {})
+        except Exception as error:
+            changes: dict[str, Any] = {}
+            if config.recover_from_oom == "auto" and faults.is_out_of_memory(error):
+                changes = recovery.smaller_batch(config, session.folder)
+            if not changes:
+                raise
+            problem = faults.explain(error)
+            faults.forget_frames(error)
+        # Outside of the handler: what it caught would hold the model's memory.
+        collect()
+        session.say(
+            f"{problem.what} The run goes on from its last checkpoint with "
+            f"{recovery.told(changes)}: the same rows an update.",
+            "warning",
+        )
+        config = recovery.changed(config, changes)
 
 
 def evaluate(job: EvaluateJob, session: JobSession, kept: Kept) -> dict[str, Any]:

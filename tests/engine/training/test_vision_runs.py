@@ -265,6 +265,7 @@ def test_an_export_is_the_adapter_merged(
     asked = ("<image>Which colour?", "blue.png")
     assert answer(config, tmp_path / "run", *asked) == answer(config, tmp_path / "whole", *asked)
     assert (tmp_path / "whole" / "processor_config.json").is_file()
+    assert "AutoModelForImageTextToText" in (tmp_path / "whole" / "README.md").read_text()
 
 
 def test_a_model_of_text_refuses_pictures_in_one_sentence(
