@@ -113,6 +113,39 @@ def test_fp8_products_are_near_the_exact_ones_and_are_saved_as_before(
     assert torch.allclose(again(ids).logits, exact, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_fp8_trains_under_autocast_with_every_method(
+    method: str, tmp_path: Path, save_llama: Any
+) -> None:
+    pytest.importorskip("torchao")
+    import torch
+
+    from engine.models.head import forward_at
+    from engine.training.methods import apply_method
+
+    if find_spec("triton") and not torch.cuda.is_available():
+        pytest.skip("torchao asks the installed Triton for a GPU")
+    config = RunConfig(finetuning_type=method)
+    held = Precision("bf16" if method == "lora" else "fp32", "fp32", "bf16", "bf16")
+    folder = save_llama(tmp_path, hidden_size=64, initializer_range=0.02)
+    base: Any = load_model(folder, config, held, "cpu", for_training=True)
+    assert apply_fp8(base, emulate=True) == 20
+    model = apply_method(base, config, held).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-2)
+    ids = torch.arange(3, 35)[None]
+    losses = []
+    for _ in range(5):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = forward_at(model, {"input_ids": ids}, torch.arange(31)).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), ids[0, 1:])
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1
+
+
 def test_checkpoints_in_cpu_memory_are_asked_of_transformers(tmp_path: Path) -> None:
     from trl import SFTConfig
 
