@@ -12,7 +12,8 @@ from engine.problem import Problem
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
-# transformers.training_args.OptimizerNames; which of them run here: optimiser_runs.py.
+# transformers.training_args.OptimizerNames but for adamw_8bit, a second name of adamw_bnb_8bit that
+# is translated; which of them run here: optimiser_runs.py.
 Optimiser = Literal[
     "adamw_torch",
     "adamw_torch_fused",
@@ -20,7 +21,6 @@ Optimiser = Literal[
     "sgd",
     "adagrad",
     "rmsprop",
-    "adamw_8bit",
     "adamw_bnb_8bit",
     "paged_adamw_32bit",
     "paged_adamw_8bit",
@@ -201,11 +201,12 @@ def optimiser_can_run(config: RunConfig) -> Problem | None:
     """Rule 32, and what needs a GPU: the optimiser by its name, where one of that name is used."""
     if config.use_adam_mini or config.use_muon or config.use_apollo:
         return None  # these bring their own
+    name = config.optim
     if config.use_galore:
         # GaLore takes its own kind of the optimiser; only the 8-bit one asks for more.
-        name = "galore_adamw_8bit" if "8bit" in config.optim else "use_galore"
-    else:
-        name = config.optim
+        if "8bit" not in name or what_it_lacks("use_galore", "cuda"):
+            return None
+        name = "galore_adamw_8bit"
     lacking = what_it_lacks(name, "cpu" if computes_on_cpu(config) else "cuda")
     if not lacking:
         return None

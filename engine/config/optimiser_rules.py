@@ -236,6 +236,17 @@ def apollo_sides_fit(config: RunConfig) -> Problem | None:
     return None
 
 
+def badam_switches_after_steps(config: RunConfig) -> Problem | None:
+    """An interval of 0 steps never comes round."""
+    if config.use_badam and config.badam_mode == "layer" and config.badam_switch_interval == 0:
+        return Problem(
+            "BAdam can't change its block every 0 steps.",
+            hint="Set badam_switch_interval to 50, or to −1 to stay with one block.",
+            setting="badam_switch_interval",
+        )
+    return None
+
+
 def _on(config: Any, name: str) -> bool:
     return bool(getattr(config, name))
 
@@ -266,6 +277,7 @@ RULES = (
     ("43", layerwise_steps_at_once),
     ("o73", layerwise_fits_the_stage),
     ("o74", apollo_sides_fit),
+    ("o76", badam_switches_after_steps),
 )
 
 

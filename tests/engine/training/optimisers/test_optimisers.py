@@ -108,6 +108,7 @@ DEMO: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", DEMO)
 def test_twenty_steps_lower_the_loss_of_the_demo_model(
     name: str, make_session: Callable[..., Any], tmp_path: Path
