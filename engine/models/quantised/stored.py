@@ -47,6 +47,7 @@ def check_stored(folder: Path, config: Any, for_training: bool) -> tuple[str, ..
         return ()
     if for_training:
         _check_method(folder, method, config)
+    _check_adapters(folder, method, config)
     modules, command = _NEEDS.get(method, ((), ""))
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
@@ -92,6 +93,9 @@ def _check_method(folder: Path, method: str, config: Any) -> None:
                     key,
                 )
             )
+
+
+def _check_adapters(folder: Path, method: str, config: Any) -> None:
     if len(config.adapters) > 1 or (config.adapters and config.create_new_adapter):
         raise BadInput(
             Problem(

@@ -371,3 +371,55 @@ def test_quantised_layers_compute_on_a_gpu(way: str, folder: Path) -> None:
     ids = torch.arange(4, 12, device="cuda:0")[None]
     with torch.autocast("cuda", torch.bfloat16):
         assert torch.isfinite(model(input_ids=ids).logits).all()
+
+
+def test_the_seams_of_the_libraries_are_where_they_were(folder: Path) -> None:
+    """Private names that `engine.models.quantised` leans on; a new minor version is to be read."""
+    import inspect
+    from importlib.metadata import version
+
+    from bitsandbytes.autograd import _functions
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    assert version("bitsandbytes").startswith("0.50.")
+    assert hasattr(Linear4bit(32, 32, bias=False), "support_avx512bf16_for_cpu")
+    assert {"init_8bit_state", "train"} <= set(dir(Linear8bitLt))
+    assert "is_training" in inspect.getsource(Linear8bitLt.forward)
+    assert "is_training" in inspect.getsource(_functions.matmul)
+    sft = inspect.getsource(pytest.importorskip("trl").SFTTrainer.__init__)
+    assert "is_loaded_in_4bit" in sft and "torch.bfloat16" in sft
+    hqq = pytest.importorskip("hqq.core.quantize")
+    assert hqq.Quantizer.SUPPORTED_BITS == [8, 6, 5, 4, 3, 2, 1.58, 1]
+    assert hqq.Quantizer.bit_to_packing[6] == hqq.Quantizer.bit_to_packing[8]
+
+
+def test_the_screen_asks_in_a_sentence() -> None:
+    from engine.worker.questions import weights_effect
+
+    told = weights_effect(card_of(DEMO, "demo"), settings_of(quantization_bit=8))
+    assert told.startswith("8-bit int8: ") and "instead of" in told
+
+
+def test_a_quantised_checkpoint_of_any_family_has_a_card(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file(
+        {
+            "transformer.h.0.q.qweight": torch.zeros(8, 32, dtype=torch.int32),
+            "transformer.h.0.q.scales": torch.zeros(2, 32),
+            "transformer.wte.weight": torch.zeros(100, 64),
+        },
+        tmp_path / "model.safetensors",
+    )
+    told = {
+        "model_type": "newcomer",
+        "hidden_size": 64,
+        "vocab_size": 100,
+        "tie_word_embeddings": True,
+        "quantization_config": {"quant_method": "gptq", "bits": 4},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(told), "utf-8")
+    card = read_card(tmp_path)
+    assert card.parameters == 100 * 64 + 32 * 64
+    assert card.quantised == "gptq"

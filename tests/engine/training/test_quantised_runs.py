@@ -380,3 +380,37 @@ def test_a_quantised_checkpoint_is_not_merged_into(
         run_export(merge, JobSession("export", None, lambda event: None))
     assert "quantised" in caught.value.problem.what
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_activations_computed_again_give_the_same_run(
+    way: str,
+    make_config: Callable[..., Any],
+    run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from engine.training import run as whole_run
+
+    config = make_config(max_steps=3, lora_dropout=0.0, **WAYS[way])
+    kept = run(replace(config, disable_gradient_checkpointing=True), "kept")
+    monkeypatch.setattr(whole_run._Run, "_checkpointing", lambda *_: True)
+    again = run(config, "again")
+    assert again == pytest.approx(kept, abs=1e-6)
+    assert kept[3] < kept[1]
+
+
+def test_a_reward_adapter_shares_the_base_in_four_bits(
+    reads_as_the_demo: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run(of_stage("rm", reads_as_the_demo, **NF4), "scorer")
+    config = of_stage(
+        "grpo",
+        reads_as_the_demo,
+        reward_funcs=None,
+        reward_pattern=None,
+        reward_model=str(tmp_path / "scorer"),
+        reward_model_type="lora",
+        **NF4,
+    )
+    losses = run(config)
+    assert all(math.isfinite(loss) for loss in losses.values())
