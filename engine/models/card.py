@@ -14,6 +14,7 @@ from engine.models.folder import read_json
 from engine.models.headers import read_tensors, weight_files
 from engine.models.licence import licence_of
 from engine.models.locate import short_name
+from engine.models.quantised.shapes import whole_shapes
 from engine.problem import BadInput, Problem
 
 
@@ -85,7 +86,7 @@ def card_of(
     text = text_config(config)
     shapes = tensor_shapes(text) if text is config else None
     if shapes is None:
-        shapes = _stored_shapes(folder, is_tied(text))
+        shapes = _stored_shapes(folder, is_tied(text), config.get("quantization_config"))
     if not shapes:
         raise BadInput(
             Problem(
@@ -153,14 +154,18 @@ def stored_dtype(config: Mapping[str, Any], folder: Path | None) -> str:
     return "float32"
 
 
-def _stored_shapes(folder: Path | None, tied: bool) -> dict[str, tuple[int, ...]]:
+def _stored_shapes(
+    folder: Path | None, tied: bool, packed: Mapping[str, Any] | None
+) -> dict[str, tuple[int, ...]]:
     if folder is None:
         return {}
-    return {
-        name: info.shape
-        for name, info in read_tensors(folder).items()
-        if not (tied and is_output_layer(name))
-    }
+    tensors = read_tensors(folder)
+    shapes = (
+        whole_shapes(tensors, packed)
+        if isinstance(packed, Mapping)
+        else {name: info.shape for name, info in tensors.items()}
+    )
+    return {n: shape for n, shape in shapes.items() if not (tied and is_output_layer(n))}
 
 
 def _template_of(folder: Path) -> str:
