@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.models import hub, modelscope
+from engine.models import ms_cache
 from engine.models.demo import DEMO, DEMO_NAME, demo_folder, demo_ready, fetch_demo
 from engine.models.folder import check_folder, is_adapter
 from engine.models.hub_cache import cached_models, cached_snapshot, hub_cache_dir, is_whole
 from engine.models.places import place_of, places
-from engine.models.remote_code import check_own_code
-from engine.models.transfer import choices_hint
 from engine.paths import state_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
@@ -93,7 +91,7 @@ def on_disk(name: str, revision: str, cache_dir: str | None, hub_name: str) -> P
     stands for any."""
     ms = hub_name == "modelscope"
     if ms:
-        found = modelscope.cached_snapshot(name, revision, modelscope.ms_cache_dir(cache_dir))
+        found = ms_cache.cached_snapshot(name, revision, ms_cache.ms_cache_dir(cache_dir))
     else:
         found = cached_snapshot(name, revision, hub_cache_dir(cache_dir))
     if found is not None:
@@ -101,8 +99,8 @@ def on_disk(name: str, revision: str, cache_dir: str | None, hub_name: str) -> P
     place = place_of(name)
     if place is None or place.hub not in ("", hub_name):
         return None
-    wanted = modelscope.ms_revision(revision) if ms else revision
-    if place.hub and wanted not in ("main", modelscope.MASTER, place.revision):
+    wanted = ms_cache.ms_revision(revision) if ms else revision
+    if place.hub and wanted not in ("main", ms_cache.MASTER, place.revision):
         return None
     folder = Path(place.path)
     return folder if is_whole(folder) else None
@@ -116,6 +114,9 @@ def download(
     check_stop: Callable[[], object],
 ) -> Path:
     """Fetch a hub model from the hub that `config` names; returns its folder."""
+    # Here, as the first frame asks what is on disk and needs no download.
+    from engine.models import hub, modelscope
+
     ms = (getattr(config, "hub", None) or "huggingface") == "modelscope"
     fetch = modelscope.download_model if ms else hub.download_model
     return fetch(
@@ -133,6 +134,8 @@ def download(
 def _checked(folder: Path, short: str, source: Source, name: str, config: Any) -> ModelFolder:
     check_folder(folder)
     if config is not None:
+        from engine.models.remote_code import check_own_code
+
         check_own_code(folder, name, bool(getattr(config, "trust_remote_code", False)))
     return ModelFolder(folder, short, source)
 
@@ -157,7 +160,7 @@ def known_models(cache_dir: str | None = None, models: Path = Path("models")) ->
         entries.append(_typed(name, cache_dir))
     for name, path in cached_models(hub_cache_dir(cache_dir)):
         entries.append(_cached(name, path, "huggingface"))
-    for name, path in modelscope.cached_models(modelscope.ms_cache_dir(cache_dir)):
+    for name, path in ms_cache.cached_models(ms_cache.ms_cache_dir(cache_dir)):
         entries.append(_cached(name, path, "modelscope"))
     for name, place in places().items():
         if is_whole(Path(place.path)):
@@ -230,6 +233,8 @@ def _typed(name: str, cache_dir: str | None) -> ModelEntry:
 
 
 def _not_on_disk(name: str, choices: list[str]) -> Problem:
+    from engine.models.transfer import choices_hint
+
     what = f"There is no folder {name}, and the hub model {name} is not on this machine yet."
     if "/" not in name:
         what = f"There is no folder {name} and no hub model {name} on this machine."

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.models.folder import read_json
-from engine.models.hub_cache import is_whole
 from engine.models.licence import licence_of
+from engine.models.ms_cache import ms_cache_dir, ms_revision, ms_snapshot
 from engine.models.places import Place, remember_place
 from engine.models.remote_code import check_own_code, is_trusted, needs_own_code
 from engine.models.transfer import (
@@ -36,14 +36,7 @@ from engine.models.transfer import (
 )
 from engine.problem import BadInput, FinetuiError, JobFault, Problem, Stopped
 
-MASTER = "master"
 _CHUNK = 1 << 14
-
-
-def ms_cache_dir(cache_dir: str | None = None) -> Path:
-    """Where ModelScope downloads go: the setting, else MODELSCOPE_CACHE, else ~/.cache."""
-    named = cache_dir or os.environ.get("MODELSCOPE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "modelscope"
 
 
 def ms_endpoint() -> str:
@@ -51,39 +44,8 @@ def ms_endpoint() -> str:
     return (os.environ.get("MODELSCOPE_ENDPOINT") or "https://modelscope.cn").rstrip("/")
 
 
-def ms_revision(revision: str | None) -> str:
-    """ModelScope's main branch is called master."""
-    return MASTER if not revision or revision == "main" else revision
-
-
 def ms_installed() -> bool:
     return find_spec("modelscope_hub") is not None
-
-
-def cached_snapshot(model: str, revision: str | None, cache: Path) -> Path | None:
-    """The folder of a ModelScope model whose weights are all there; None where it has to be
-    fetched. The layout of the older client (`owner/name` with `___` for dots) is looked at too."""
-    owner, _slash, name = model.partition("/")
-    plain = name.replace(".", "___")
-    for folder in (
-        _snapshot(model, ms_revision(revision), cache),
-        cache / "models" / owner / plain,
-        cache / "hub" / "models" / owner / plain,
-    ):
-        if name and is_whole(folder):
-            return folder
-    return None
-
-
-def cached_models(cache: Path) -> list[tuple[str, Path]]:
-    """ModelScope ids in the cache that can be loaded, with their folders, by name."""
-    found = []
-    for folder in sorted((cache / "models").glob("*--*")):
-        whole = [path for path in (folder / "snapshots").glob("*") if is_whole(path)]
-        if whole:
-            newest = max(whole, key=lambda path: path.stat().st_mtime)
-            found.append((folder.name.replace("--", "/", 1), newest))
-    return found
 
 
 def download_model(
@@ -129,7 +91,7 @@ class _Download:
         self.model = model
         self.revision = revision
         self.cache = cache
-        self.snapshot = _snapshot(model, revision, cache)
+        self.snapshot = ms_snapshot(model, revision, cache)
         # By name, not by the client's own default: a mirror may have been set since it was read.
         self.api = HubApi(token=token, endpoint=ms_endpoint())
 
@@ -225,10 +187,6 @@ class _Response:
 
 def _silent(activity: str, done: float, total: float, unit: str) -> None:
     """Progress of the one small file that is looked into before the others."""
-
-
-def _snapshot(model: str, revision: str, cache: Path) -> Path:
-    return cache / "models" / model.replace("/", "--") / "snapshots" / revision
 
 
 def _told(

@@ -11,8 +11,9 @@ import pytest
 
 from engine.config import check, with_value
 from engine.config.run_config import RunConfig
-from engine.models import modelscope, transfer
+from engine.models import transfer
 from engine.models.locate import known_models, resolve
+from engine.models.ms_cache import ms_revision
 from engine.models.places import place_of
 from engine.problem import BadInput, JobFault
 
@@ -115,8 +116,8 @@ def test_the_older_clients_layout_is_found(tiny_llama, modelscope_cache) -> None
 
 
 def test_main_is_called_master_there() -> None:
-    assert modelscope.ms_revision("main") == modelscope.ms_revision(None) == "master"
-    assert modelscope.ms_revision("v1") == "v1"
+    assert ms_revision("main") == ms_revision(None) == "master"
+    assert ms_revision("v1") == "v1"
 
 
 def test_without_the_package_the_form_says_so(monkeypatch) -> None:
