@@ -93,9 +93,7 @@ def test_llama_pro_counts_equal_the_expanded_model(added: int) -> None:
     model = bare_model()
     shapes = shapes_of(model)
     block = sum(w.numel() for n, w in model.named_parameters() if n.startswith("model.layers.0."))
-    config = RunConfig(
-        finetuning_type="freeze", use_llama_pro=True, freeze_trainable_layers=added
-    )
+    config = RunConfig(finetuning_type="freeze", use_llama_pro=True, freeze_trainable_layers=added)
     before = sum(weight.numel() for weight in model.parameters())
     expand_blocks(model, added)
     grown = sum(weight.numel() for weight in model.parameters()) - before
