@@ -18,7 +18,6 @@ from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
     from engine.datasets import DatasetEntry, Encoder, Example, RowIndex, TokenPiece
-    from engine.datasets.media.preview import Preview
     from engine.events import Completions
     from engine.models import FieldNote, Forecast, ModelCard
     from engine.runs.history import RunSummary
@@ -266,37 +265,6 @@ def _asked(pieces: tuple[TokenPiece, ...]) -> tuple[TokenPiece, ...]:
         last -= 1
     return tuple(replace(one, part="prompt") if one.part == "trained" else one
                  for one in pieces[:last])  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RowPictures:
-    """The pictures of one row, drawn for a pane, in the order of their placeholders."""
-
-    dataset: str
-    index: int
-    previews: tuple[Preview, ...]
-
-
-def row_pictures(
-    name: str, index: int, config: RunConfig, columns: int, rows: int, shades: bool
-) -> RowPictures:
-    """The pictures of row `index`, each in at most `columns` by `rows` cells; `shades` where the
-    terminal has too few colours. Raises BadInput where the set can't be read."""
-    from engine.datasets import Example
-    from engine.datasets.formats.fields import RowFault
-    from engine.datasets.media import find_picture, media_root
-    from engine.datasets.media.preview import Preview, preview
-
-    example = _rows_of(name, config).example(index)
-    previews = []
-    for media in example.media if isinstance(example, Example) else ():
-        try:
-            path = find_picture(media_root(config), media)
-        except RowFault as fault:
-            previews.append(Preview(media, 0, 0, problem=str(fault)))
-            continue
-        previews.append(preview(path, columns, rows, "shades" if shades else "full"))
-    return RowPictures(name, index, tuple(previews))
 
 
 def find_row(name: str, text: str, after: int, config: RunConfig) -> int | None:

@@ -15,6 +15,7 @@ from engine.problem import FinetuiError
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
+from tui.panes.row_pictures import PicturesOfRows
 from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
 from tui.panes.thought_views import thought_lines
 from tui.panes.view import View
@@ -27,7 +28,8 @@ from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from engine.datasets.media.preview import Preview
-    from engine.worker.questions import DatasetEntry, RowPictures, RowView
+    from engine.worker.questions import DatasetEntry, RowView
+    from engine.worker.row_pictures import RowPictures
     from engine.worker.thoughts import ThoughtView
     from tui.studio import Studio
 
@@ -70,8 +72,7 @@ class DataView(View):
         self.row: RowView | None = None
         self.thoughts: ThoughtView | None = None
         self._asked: object = None
-        self.pictures: RowPictures | None = None
-        self._asked_pictures: object = None
+        self.pictures = PicturesOfRows(studio, self._pictures_came)
         self._asked_thoughts: object = None
         self._places: dict[str, int] = {}
         self._fault = ""
@@ -143,38 +144,15 @@ class DataView(View):
             self._draw(entry)
 
     def _previews(self, row: RowView) -> tuple[Preview, ...]:
-        """The row's pictures as they were drawn last for this size; they are asked for once."""
-        if row.example is None or not row.example.media:
-            return ()
-        columns = min(64, self._width() - 2)
-        rows = max(4, min(24, self.row_panel.content_height // 2))
-        wanted = (row.dataset, row.index, self.studio.config, columns, rows)
-        if wanted != self._asked_pictures:
-            self._asked_pictures = wanted
-            self._ask_pictures(row.dataset, row.index, columns, rows)
-        shown = self.pictures
-        mine = shown is not None and (shown.dataset, shown.index) == (row.dataset, row.index)
-        return shown.previews if shown is not None and mine else ()
-
-    def _ask_pictures(self, name: str, index: int, columns: int, rows: int) -> None:
-        from engine.worker.questions import row_pictures
-
-        def answered(future: Future[RowPictures]) -> None:
-            shell(self).call_from_thread_later(self._take_pictures, future)
-
         few = choose_depth(os.environ, no_color=self.app.no_color) < Depth.PALETTE
-        args = (name, index, self.studio.config, columns, rows, few)
-        self.studio.ask(answered, row_pictures, *args, key="pictures")
+        return self.pictures.of(row, self._width(), self.row_panel.content_height, few)
+
+    def _pictures_came(self, future: Future[RowPictures]) -> None:
+        shell(self).call_from_thread_later(self._take_pictures, future)
 
     def _take_pictures(self, future: Future[RowPictures]) -> None:
-        try:
-            self.pictures = future.result()
-        except CancelledError:
-            return
-        except (FinetuiError, OSError):
-            self.pictures = None  # the row itself says what is wrong with its set
         entry = self.entry_shown
-        if entry is not None:
+        if self.pictures.take(future) and entry is not None:
             self._draw(entry)
 
     def _ask_thoughts(self, name: str, index: int) -> None:

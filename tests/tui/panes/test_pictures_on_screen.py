@@ -49,7 +49,7 @@ async def test_a_row_shows_its_picture_in_half_blocks(
     monkeypatch.setenv("FINETUI_COLORS", "truecolor")
     async with open_screen() as shown:
         view = await opened(shown, picture_set(tmp_path))
-        assert view.pictures is not None and len(view.pictures.previews) == 1
+        assert view.pictures.shown is not None and len(view.pictures.shown.previews) == 1
         assert "▀" in shown.text and "[picture 640×480] red.png" in shown.text
         # The demo's stand-in reads only text, and says so where the tokens stand.
         await shown.press("down")
