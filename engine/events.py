@@ -186,7 +186,11 @@ class Completions(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class JobFailed(Event):
-    """The job ended because of a fault. `details` is the traceback, shown only when asked for."""
+    """The job ended because of a fault. `details` is the traceback, shown only when asked for.
+
+    `smaller` is set where memory ran out and the run may go on with a smaller micro-batch: the
+    settings to change, by name.
+    """
 
     urgent: ClassVar[bool] = True
     what: str
@@ -194,6 +198,7 @@ class JobFailed(Event):
     hint: str = ""
     details: str = ""
     bad_input: bool = False
+    smaller: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

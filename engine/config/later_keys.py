@@ -75,27 +75,7 @@ NOT_YET: tuple[Absent, ...] = (
     Absent(
         "variants of LoRA",
         "Meanwhile plain LoRA with a higher rank or learning rate comes near.",
-        {
-        },
-    ),
-    Absent(
-        "trackers",
-        "Meanwhile the curves stand on the screen and in trainer_log.jsonl.",
-        {
-            "use_swanlab": False,
-            "swanlab_project": "llamafactory",
-            "swanlab_workspace": None,
-            "swanlab_run_name": None,
-            "swanlab_mode": "cloud",
-            "swanlab_api_key": None,
-            "swanlab_logdir": None,
-            "swanlab_lark_webhook_url": None,
-            "swanlab_lark_secret": None,
-            "project": "huggingface",
-            "trackio_space_id": None,
-            "trackio_bucket_id": None,
-            "trackio_static_space_id": None,
-        },
+        {},
     ),
     Absent(
         "several GPUs",

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 _MIX = "sets are joined one after the other (concat); use max_samples to balance them"
-_TRACKER = (
-    "trackers aren't here yet: set report_to: none, the curves stand on the screen and in "
-    "trainer_log.jsonl"
-)
-
 _AS_STORED = (
     "weights aren't put into this form on loading: leave quantization_method out for a checkpoint "
     "that is in it already (its config.json says so), else set bnb with quantization_bit 4 or 8"
@@ -23,30 +18,12 @@ LATER_VALUES: dict[str, dict[str, str]] = {
     "mix_strategy": {
         name: _MIX for name in ("interleave_under", "interleave_over", "interleave_once")
     },
-    "report_to": {
-        name: _TRACKER
-        for name in (
-            "all",
-            "wandb",
-            "mlflow",
-            "neptune",
-            "tensorboard",
-            "trackio",
-            "swanlab",
-            "comet_ml",
-            "clearml",
-            "dvclive",
-            "codecarbon",
-        )
-    },
     "quantization_method": {
         **{name: _AS_STORED for name in ("gptq", "awq", "aqlm", "mxfp4", "fp8")},
         "quanto": "quanto isn't used here: set bnb with quantization_bit 4 or 8, or hqq",
         "eetq": "EETQ has no distribution that installs: set bnb with quantization_bit 8",
     },
-    "optim": {
-        "adamw_apex_fused": "transformers no longer has it: adamw_torch_fused does the same"
-    },
+    "optim": {"adamw_apex_fused": "transformers no longer has it: adamw_torch_fused does the same"},
     "train_sampling_strategy": {
         "batch_rebalance": "it isn't in the trainer of this version; group_by_length is near"
     },

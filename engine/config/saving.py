@@ -31,6 +31,10 @@ def _wants_best(config: Any) -> bool:
     return bool(config.load_best_model_at_end or config.save_strategy == "best")
 
 
+def _may_checkpoint(config: Any) -> bool:
+    return not config.disable_gradient_checkpointing
+
+
 # The stages that predict each next token of given texts.
 TOKEN_STAGES = ("pt", "sft", "distill")
 
@@ -130,14 +134,6 @@ class SavingGroup:
         usual="empty",
         goes_with=("overwrite_output_dir",),
     )
-    run_name: str | None = setting(
-        None,
-        label="Run name",
-        section="Saving and logging",
-        level="hidden",
-        help="A name for the run, kept with its settings.",
-        goes_with=("output_dir",),
-    )
     overwrite_output_dir: bool = setting(
         False,
         label="Reuse the folder",
@@ -154,12 +150,27 @@ class SavingGroup:
         help="A checkpoint folder to go on from; true takes the newest of the run folder.",
         goes_with=("output_dir",),
     )
-    report_to: Literal["none"] = setting(
-        "none",
-        label="Trackers",
-        section="Saving and logging",
-        level="hidden",
-        help="Services that also get the curves: none.",
+    checkpointing_by_memory: bool = setting(
+        True,
+        label="Checkpointing by memory",
+        section="Precision and memory",
+        own=True,
+        help="Leaves gradient checkpointing out where the memory forecast says that all "
+        "activations clearly fit, as that is faster; off computes them again always.",
+        usual="on",
+        goes_with=("disable_gradient_checkpointing", "memory_reserve_gb"),
+        applies=_may_checkpoint,
+    )
+    recover_from_oom: Literal["ask", "auto", "never"] = setting(
+        "ask",
+        label="Out of memory",
+        section="Precision and memory",
+        own=True,
+        help="What follows when memory runs out: ask whether to go on from the last checkpoint "
+        "with half the micro-batch and twice the accumulation, do so by itself (auto), or end "
+        "(never).",
+        usual="ask; auto for a run that nobody watches",
+        goes_with=("per_device_train_batch_size", "gradient_accumulation_steps", "save_steps"),
     )
     include_num_input_tokens_seen: Literal["no", "all", "non_padding"] = setting(
         "no",
@@ -369,4 +380,35 @@ def held_out_rows_are_measured(config: RunConfig) -> Problem | None:
     return None
 
 
-REMARKS = (held_out_rows_are_measured,)
+def a_checkpoint_comes_in_time(config: RunConfig) -> Problem | None:
+    """A run whose steps are known and that ends before its first checkpoint saves none on the
+    way: nothing to go on from when the machine dies."""
+    if not config.do_train or config.save_strategy != "steps" or config.max_steps <= 0:
+        return None
+    if config.save_steps > config.max_steps:
+        return Problem(
+            f"save_steps is {config.save_steps:g}, but the run ends after {config.max_steps} "
+            "steps: no checkpoint is saved on the way.",
+            hint=f"Set save_steps to {max(config.max_steps // 4, 1)}, or leave it if the end "
+            "result is enough.",
+            setting="save_steps",
+        )
+    return None
+
+
+def halving_needs_a_checkpoint(config: RunConfig) -> Problem | None:
+    """Going on by itself after running out of memory begins anew where nothing was saved."""
+    if not config.do_train or config.recover_from_oom != "auto":
+        return None
+    if config.save_strategy == "no" or config.save_only_model:
+        why = "save_only_model" if config.save_only_model else "save_strategy: no"
+        return Problem(
+            f"recover_from_oom goes on from the last checkpoint, but {why} leaves none to go on "
+            "from: the run would begin anew.",
+            hint="Set save_strategy: steps and save_only_model: false.",
+            setting="recover_from_oom",
+        )
+    return None
+
+
+REMARKS = (held_out_rows_are_measured, a_checkpoint_comes_in_time, halving_needs_a_checkpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.faults.device import poisons_device
+from engine.faults.device import is_out_of_memory, poisons_device
 from engine.faults.explain import explain, forget_frames, is_bad_input
 
-__all__ = ["explain", "forget_frames", "is_bad_input", "poisons_device"]
+__all__ = ["explain", "forget_frames", "is_bad_input", "is_out_of_memory", "poisons_device"]

@@ -6,7 +6,7 @@ import errno
 import re
 
 from engine.faults.chain import chain, errno_of, first_line, names_of
-from engine.problem import Problem
+from engine.problem import JobFault, Problem
 
 _LESS_MEMORY = (
     "Halve per_device_train_batch_size and double gradient_accumulation_steps, lower cutoff_len, "
@@ -19,6 +19,18 @@ _POISON = re.compile(
     r"|CUBLAS_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)|CUDNN_STATUS_(EXECUTION|INTERNAL)",
     re.IGNORECASE,
 )
+
+
+class LowMemory(JobFault):
+    """The machine's memory went below what must stay free; raised by a run's own guard."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: the GPU's, the machine's, or a run's guard said so in time."""
+    return any(
+        isinstance(link, LowMemory) or gpu_memory(link) is not None or cpu_memory(link) is not None
+        for link in chain(error)
+    )
 
 
 def poisons_device(error: BaseException) -> bool:

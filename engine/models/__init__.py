@@ -20,18 +20,22 @@ if TYPE_CHECKING:
     )
     from engine.models.locate import ModelEntry, ModelFolder, known_models, remember, resolve
     from engine.models.memory import Forecast, checkpoint_bytes, disk_bytes, forecast
+    from engine.models.memory_advice import Advice, memory_advice
     from engine.models.precision import Precision, choose_precision
+    from engine.models.rows import RowFacts, facts_of_rows
     from engine.models.threads import Threads, choose_threads, lower_priority, prepare_threads
     from engine.models.trainable import trainable_parameters
 
 # The screen's first frame needs a model's card, not what loads and places the model.
 _HOMES = {
+    "Advice": "memory_advice",
     "FieldNote": "explain",
     "Forecast": "memory",
     "ModelCard": "card",
     "ModelEntry": "locate",
     "ModelFolder": "locate",
     "Precision": "precision",
+    "RowFacts": "rows",
     "Threads": "threads",
     "adapter_base": "folder",
     "adapter_folders": "load",
@@ -46,6 +50,7 @@ _HOMES = {
     "demo_folder": "demo",
     "demo_ready": "demo",
     "disk_bytes": "memory",
+    "facts_of_rows": "rows",
     "fetch_demo": "demo",
     "forecast": "memory",
     "known_models": "locate",
@@ -53,6 +58,7 @@ _HOMES = {
     "load_tokenizer": "load",
     "load_with_adapter": "load",
     "lower_priority": "threads",
+    "memory_advice": "memory_advice",
     "prepare_threads": "threads",
     "read_card": "card",
     "remember": "locate",
@@ -61,12 +67,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Advice",
     "FieldNote",
     "Forecast",
     "ModelCard",
     "ModelEntry",
     "ModelFolder",
     "Precision",
+    "RowFacts",
     "Threads",
     "adapter_base",
     "adapter_folders",
@@ -81,6 +89,7 @@ __all__ = [
     "demo_folder",
     "demo_ready",
     "disk_bytes",
+    "facts_of_rows",
     "fetch_demo",
     "forecast",
     "known_models",
@@ -88,6 +97,7 @@ __all__ = [
     "load_tokenizer",
     "load_with_adapter",
     "lower_priority",
+    "memory_advice",
     "prepare_threads",
     "read_card",
     "remember",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.faults.device import LowMemory
 from engine.problem import JobFault, Problem
 
 GIB = 1 << 30
@@ -88,10 +89,10 @@ class MemoryWatch:
         self._hooks.clear()
 
     def check(self) -> None:
-        """Raise JobFault once memory was below the reserve."""
+        """Raise LowMemory once memory was below the reserve."""
         if self._low is None:
             return
-        raise JobFault(
+        raise LowMemory(
             Problem(
                 f"Only {self._low / GIB:.2f} GiB of memory is left, less than the "
                 f"{self._reserve / GIB:.2f} GiB that must stay free; the run was ended before "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from engine.runs.atomic import write_atomic
 from engine.runs.session import JobSession
 from engine.runs.trainer_log import TrainerLog
 from engine.training.guards import GIB, MemoryWatch, is_disk_full
+from engine.training.optimisers import forget_shared
 from engine.training.pace import Pace
 from engine.training.resume import Resume, find_resume
 from engine.training.stop import Gate
@@ -47,6 +47,7 @@ def run_training(config: RunConfig, session: JobSession) -> dict[str, Any]:
             ) from error
         raise
     finally:
+        forget_shared()
         # The model is part of reference cycles: without this it lives on (LIBRARIES.md).
         gc.collect()
 
@@ -70,18 +71,19 @@ class _Run:
         resume = self._find_resume()
         prepared = self._prepare()
         trainer, watch = self._build(prepared, resume)
-        try:
-            self._write_description()
-            trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
-            results = self._measure(trainer)
-        except Stopped as stop:
-            if stop.save:
-                self._save_stopped(trainer)
-            raise
-        finally:
-            watch.stop()
-            self.log.close()
-        return self._finish(trainer, prepared, results)
+        with self.trackers:
+            try:
+                self._write_description()
+                trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
+                results = self._measure(trainer)
+            except Stopped as stop:
+                if stop.save:
+                    self._save_stopped(trainer)
+                raise
+            finally:
+                watch.stop()
+                self.log.close()
+            return self._finish(trainer, prepared, results)
 
     # -- before ----------------------------------------------------------------------------
 
@@ -141,6 +143,7 @@ class _Run:
     def _build(self, prepared: Prepared, resume: Resume | None) -> tuple[Any, MemoryWatch]:
         session, config = self.session, self.config
         session.progress("loading the model", 0, 3, "parts")
+        from engine.config import to_flat
         from engine.models import choose_device, choose_precision, load_model, load_tokenizer
         from engine.models.changed_base import save_beside
         from engine.models.computing import computing_notes
@@ -156,6 +159,7 @@ class _Run:
         from engine.training.methods import apply_method
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer
+        from engine.training.trackers import Trackers
 
         words = self.encoder.tokenizer
         threads = resume.threads if resume and resume.threads else choose_threads().count
@@ -200,22 +204,25 @@ class _Run:
             elapsed=lambda: pace.elapsed,
         )
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        voice = RunCallback(
+        description = {
+            "model": self.model_folder.name,
+            "stage": config.stage,
+            "method": config.finetuning_type,
+            "rows": len(prepared.train),
+            "eval_rows": len(prepared.eval),
+            "trainable_parameters": trained,
+            "parameters": count_parameters(model),
+            "precision": precision.name,
+            "device": device,
+            "effective_batch": config.effective_batch,
+        }
+        voice = RunCallback(session, self.log, pace, description)
+        self.trackers = Trackers(
+            config,
             session,
-            self.log,
-            pace,
-            {
-                "model": self.model_folder.name,
-                "stage": config.stage,
-                "method": config.finetuning_type,
-                "rows": len(prepared.train),
-                "eval_rows": len(prepared.eval),
-                "trainable_parameters": trained,
-                "parameters": count_parameters(model),
-                "precision": precision.name,
-                "device": device,
-                "effective_batch": config.effective_batch,
-            },
+            self.folder,
+            {**to_flat(config, only_changed=True), **description},
+            resume.step if resume else 0,
         )
         trainer = build_trainer(
             Parts(
@@ -231,7 +238,7 @@ class _Run:
                 gate=gate,
                 writer=writer,
                 resume=resume,
-                callbacks=[voice],
+                callbacks=[voice, self.trackers],
                 session=session,
                 encoder=self.encoder,
                 model_folder=self.model_folder,
@@ -252,27 +259,16 @@ class _Run:
         return trainer, watch
 
     def _checkpointing(self, device: str, prepared: Prepared) -> bool:
-        """Gradient checkpointing: on unless set off; on a CPU only where memory needs it.
+        """Gradient checkpointing: left out where all activations clearly fit, as it saves memory
+        for about a third more time."""
+        from engine.training.memory_plan import plan_checkpointing
 
-        It saves memory for about a third more time, and a CPU has more memory than time.
-        """
-        config, session = self.config, self.session
-        if config.disable_gradient_checkpointing:
-            return False
-        if device != "cpu":
-            return True
-        from engine.models import forecast, read_card
-        from engine.telemetry import memory_left
-
-        without = replace(config, disable_gradient_checkpointing=True)
-        need = forecast(read_card(self.model_folder.path), without, prepared.longest).total
-        left = memory_left() - int(config.memory_reserve_gb * GIB)
-        fits = need < left
-        session.say(
-            f"Gradient checkpointing is {'off' if fits else 'on'}: without it the run needs about "
-            f"{need / GIB:.1f} GiB, {left / GIB:.1f} GiB may be used."
+        wanted, sentence = plan_checkpointing(
+            self.config, self.model_folder.path, device, prepared.train, prepared.longest
         )
-        return not fits
+        if sentence:
+            self.session.say(sentence)
+        return wanted
 
     def _write_description(self) -> None:
         from engine.config import write_yaml

@@ -30,6 +30,7 @@ from engine.problem import FinetuiError, JobFault, Problem, Stopped
 from engine.runs import process
 from engine.runs.folder import Replacement, refuse_earlier_run
 from engine.runs.session import Control, JobSession
+from engine.worker import recovery
 from engine.worker.downloads import Downloads
 from engine.worker.jobs import Job, JobKind, TrainJob
 from engine.worker.lookups import Lookups
@@ -315,6 +316,7 @@ class Engine:
         if unexpected:
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(details + "\n")
+        problem, smaller = recovery.offer(entry.info.job, entry.info.folder, error, problem)
         entry.session.publish(
             JobFailed(
                 what=problem.what,
@@ -322,6 +324,7 @@ class Engine:
                 hint=problem.hint,
                 details=details,
                 bad_input=faults.is_bad_input(error),
+                smaller=smaller,
             )
         )
         faults.forget_frames(error)

@@ -175,7 +175,8 @@ def test_missing_file_folder_and_binary(tmp_path: Path) -> None:
         ("resume_from_checkpoint: true", "resume_from_checkpoint", True),
         ("resume_from_checkpoint: a/checkpoint-5", "resume_from_checkpoint", "a/checkpoint-5"),
         ("report_to: [none]", "report_to", "none"),
-        ("report_to:", "report_to", "none"),
+        ("report_to:", "report_to", None),
+        ("report_to: [wandb, tensorboard]", "report_to", "wandb,tensorboard"),
         ("train_on_prompt: yes", "train_on_prompt", True),
         ("include_num_input_tokens_seen: non_padding", "include_num_input_tokens_seen",
          "non_padding"),
@@ -290,8 +291,8 @@ def test_secrets_are_used_and_never_repeated() -> None:
     for text in (
         f"hub_token: {secret}\nhf_hub_token: other\n",
         f"hf_hub_token: [[{secret}]]",
-        f"swanlab_api_key: {secret}",
-        f"swanlab_lark_secret: {secret}",
+        f"swanlab_api_key: [[{secret}]]",
+        f"swanlab_lark_secret: [[{secret}]]",
         f"ms_hub_token: [[{secret}]]",
         f"hf_tokn: {secret}",
     ):

@@ -118,7 +118,6 @@ NOT_YET = [
     NotYet("18", {**DPO, "neat_packing": True}, "neat_packing isn't here yet"),
     NotYet("21", {**PPO, "use_unsloth": True}, "use_unsloth isn't here"),
     NotYet("21", {**PPO, "use_kt": True}, "use_kt isn't here"),
-    NotYet("21", {**PPO, "report_to": "mlflow"}, 'report_to is "mlflow": trackers aren\'t here'),
     NotYet("24", {"deepspeed": "z3.json", "predict_with_generate": True}, "deepspeed isn't here"),
 ]
 HERE = "tests/engine/config/"
@@ -161,6 +160,12 @@ WORKS = [
         {**PPO, "do_train": False, "do_eval": True, "eval_dataset": "identity"},
         "tests/engine/evaluation/test_measuring.py::test_an_adapter_is_measured_with_its_base",
         "evaluate",
+    ),
+    Works(
+        "21",
+        "ppo with any tracker",
+        {**PPO, "report_to": "tensorboard"},
+        TRAINING + "test_trackers.py::test_ppo_reports_to_any_tracker",
     ),
     Works(
         "53",
