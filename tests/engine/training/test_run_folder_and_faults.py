@@ -182,12 +182,15 @@ def test_rotation_keeps_the_newest_and_the_best(make_config, make_session, tmp_p
         eval_steps=1,
         save_steps=1,
         save_total_limit=2,
-        learning_rate=3.0,
+        # A run that learns, judged upside down: its best step is an early one on every machine.
+        metric_for_best_model="loss",
+        greater_is_better=True,
+        learning_rate=1e-2,
         max_steps=6,
     )
     run_training(config, session)
-    best = min(listener.of(Evaluated), key=lambda e: e.loss).step
-    assert best < 5, "the test needs a run that gets worse"
+    best = max(listener.of(Evaluated), key=lambda e: e.loss).step
+    assert best < 5, "the test needs a run that learns"
     found = list_checkpoints(run)
     assert [c.step for c in found] == [best, 5, 6]
     assert [c.step for c in found if c.best] == [best]
