@@ -200,7 +200,7 @@ def _line(
         media=model.media,
         template=model.template or "",
         family=model.family,
-        other_id=model.hf if hub == "modelscope" else model.ms,
+        other_id={"modelscope": model.hf, "huggingface": model.ms}.get(hub, ""),
         source=model.source,
         ready=ready,
         licence=licence,
