@@ -203,6 +203,7 @@ def test_other_adapters_train_and_come_back(
     assert not torch.equal(before, after)
 
 
+@pytest.mark.slow
 def test_a_named_reference_is_held_in_its_own_bits(
     reads_as_the_demo: Path,
     save_copy: Callable[[Path], Path],
@@ -240,6 +241,7 @@ def test_a_named_reference_is_held_in_its_own_bits(
             assert issubclass(layers.pop(), kind)
 
 
+@pytest.mark.slow
 def test_a_whole_reward_model_is_held_in_its_own_bits(
     reads_as_the_demo: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -399,6 +401,7 @@ def test_activations_computed_again_give_the_same_run(
     assert kept[3] < kept[1]
 
 
+@pytest.mark.slow
 def test_a_reward_adapter_shares_the_base_in_four_bits(
     reads_as_the_demo: Path, run: Callable[..., Any], tmp_path: Path
 ) -> None:
