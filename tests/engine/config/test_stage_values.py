@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 
@@ -30,7 +29,7 @@ from engine.config import (
     with_value,
 )
 
-STAGES = get_args(get_type_hints(RunConfig)["stage"])
+STAGES = settings()["stage"].choices
 # What a person has to name before such a run may start: nothing else can know it.
 NAMED = {
     "ppo": {"reward_model": "saves/rm", "reward_model_type": "full"},
