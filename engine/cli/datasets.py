@@ -6,6 +6,7 @@ import json
 
 import typer
 
+from engine.cli import dataset_check
 from engine.cli.output import output, visible
 from engine.cli.words import size
 from engine.problem import BadInput, Problem
@@ -95,6 +96,9 @@ def show(
     if tokens or template:
         _tokens(example, model, template, thinking)
     return 0
+
+
+app.command("check")(dataset_check.check)
 
 
 def _turn(role: str, content: str) -> None:

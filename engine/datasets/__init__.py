@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.datasets.check import DataCheck, check_dataset
+    from engine.datasets.checks import DataCheck, check_dataset
     from engine.datasets.encode import Encoded, Encoder, TokenPiece
     from engine.datasets.example import Example, Message, RowProblem
     from engine.datasets.fill import Fill
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.datasets.stage_rows import PartRows, StageRows, TokenRows
 
 _HOMES = {
-    "check": ("DataCheck", "check_dataset"),
+    "checks": ("DataCheck", "check_dataset"),
     "encode": ("Encoded", "Encoder", "TokenPiece"),
     "example": ("Example", "Message", "RowProblem"),
     "fill": ("Fill",),

@@ -13,6 +13,7 @@ from engine.datasets.encode import Encoded, Encoder, packs
 from engine.datasets.encode_parts import as_text, encode_parts
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import Fill, has_placeholders
+from engine.datasets.formats.fields import RowFault
 from engine.datasets.listing import fits
 from engine.datasets.registry import DatasetInfo, find_dataset
 from engine.datasets.rows import RowIndex, open_rows
@@ -131,7 +132,7 @@ def prepare(
     total = len(examples) + len(evaluated)
     if form is None:
         form = form_of(config.stage, config.distill_on == "samples")
-    encode = _encoding(encoder, form, config.stage)
+    encode = encoding(encoder, form, config.stage)
     train, counts = _encode(
         examples, new_rows(form), encode, dropped, progress, check_stop, 0, total
     )
@@ -154,6 +155,16 @@ def prepare(
         train, held = pack(train, encoder.cutoff), pack(held, encoder.cutoff)
         notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
     return Prepared(train, held, counts, eval_counts, tuple(dropped), tuple(notes))
+
+
+def encode_examples(
+    examples: Sequence[tuple[str, Example]], encoder: Encoder, config: RunConfig
+) -> TokenRows | PartRows:
+    """These rows as tokens, in the form of the run's stage; those that can't be used left out."""
+    form = form_of(config.stage, config.distill_on == "samples")
+    encode = _encoding(encoder, form, config.stage)
+    rows, _ = _encode(examples, new_rows(form), encode, [], None, None, 0, len(examples))
+    return rows
 
 
 def _check_reads(encoder: Encoder, stage: str, examples: Sequence[tuple[str, Example]]) -> None:
@@ -242,13 +253,26 @@ def _read(
 Encode = Callable[[Sequence[Example]], Sequence[Encoded | EncodedParts | RowProblem]]
 
 
-def _encoding(encoder: Encoder, form: RowForm, stage: str) -> Encode:
-    """How a block of rows becomes tokens of a form."""
+def encoding(encoder: Encoder, form: RowForm, stage: str) -> Encode:
+    """How a block of rows becomes tokens of a form; a bad row comes back as a RowProblem."""
     if form != "tokens":
         return lambda block: encode_parts(encoder, block, form)
     if stage == "pt":
-        return lambda block: encoder.encode_batch([as_text(encoder, row) for row in block])
+        return lambda block: _encode_texts(encoder, block)
     return encoder.encode_batch
+
+
+def _encode_texts(
+    encoder: Encoder, block: Sequence[Example]
+) -> list[Encoded | EncodedParts | RowProblem]:
+    texts: list[Example | RowProblem] = []
+    for example in block:
+        try:
+            texts.append(as_text(encoder, example))
+        except RowFault as fault:
+            texts.append(RowProblem("", example.source_row, str(fault)))
+    encoded = iter(encoder.encode_batch([text for text in texts if isinstance(text, Example)]))
+    return [text if isinstance(text, RowProblem) else next(encoded) for text in texts]
 
 
 def _encode(

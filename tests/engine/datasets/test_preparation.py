@@ -19,7 +19,7 @@ from engine.datasets import (
     open_rows,
     prepare,
 )
-from engine.datasets.check import histogram, percentile
+from engine.datasets.checks import histogram, percentile
 from engine.datasets.cutoff import kept, share
 from engine.datasets.preparation import select, split
 from engine.datasets.template import render

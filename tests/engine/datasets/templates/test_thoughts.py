@@ -267,7 +267,7 @@ def test_asking_for_thoughts_needs_no_torch() -> None:
 
 def checked(encoder: Encoder, folder: Path) -> str:
     from engine.datasets import open_rows
-    from engine.datasets.check import check_dataset
+    from engine.datasets.checks import check_dataset
 
     return " ".join(check_dataset(open_rows("mine", str(folder)), encoder).notes)
 

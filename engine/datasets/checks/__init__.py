@@ -1,0 +1,24 @@
+"""What a person wants to know of a set before training on it: a verdict, and the detail behind it.
+
+The quick part (`check_dataset`) reads and tokenises every row; the slow part (`near_duplicates`,
+`leakage`) compares rows with each other, and nobody waits for it before a run.
+"""
+
+from __future__ import annotations
+
+from engine.datasets.checks.facts import DataCheck, Finding
+from engine.datasets.checks.lengths import histogram, percentile
+from engine.datasets.checks.near import Alike, leakage, near_duplicates
+from engine.datasets.checks.whole import check_dataset, stage_for
+
+__all__ = [
+    "Alike",
+    "DataCheck",
+    "Finding",
+    "check_dataset",
+    "histogram",
+    "leakage",
+    "near_duplicates",
+    "percentile",
+    "stage_for",
+]

@@ -1,0 +1,399 @@
+"""The quick part of the check: every row read, written with the template, and tokenised."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+from engine.datasets.checks.columns import column_findings
+from engine.datasets.checks.facts import DataCheck, Finding, Level
+from engine.datasets.checks.lengths import (
+    PERCENTS,
+    cutoff_advice,
+    histogram,
+    packing_advice,
+    percentile,
+)
+from engine.datasets.checks.texts import TextScan, answer_of
+from engine.datasets.encode import Encoded, Encoder
+from engine.datasets.example import Example, RowProblem
+from engine.datasets.fill import has_placeholders
+from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.paths import find_picture, picture_size
+from engine.datasets.picture_rows import check_placeholders
+from engine.datasets.preparation import (
+    BLOCK,
+    NOTHING_TRAINED,
+    PLACEHOLDERS,
+    Encode,
+    ProgressCall,
+    encoding,
+)
+from engine.datasets.registry import DatasetInfo
+from engine.datasets.rows import RowIndex
+from engine.datasets.stage_rows import EncodedParts, form_of
+from engine.datasets.thoughts import thoughts_in
+
+_SHOWN = 20
+_KEPT_ROWS = 1000
+MASKED = "the template leaves nothing of its answer to train on"
+# The stage that a shape of rows is for, where nobody says another.
+_STAGE = {"preference": "dpo", "feedback": "kto", "text": "pt"}
+
+
+def stage_for(info: DatasetInfo) -> str:
+    """The stage that a set's rows are for."""
+    return _STAGE.get(info.shape, "sft")
+
+
+class _Found:
+    """How many rows have a fault, the first of them, and what was met there."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.rows: list[int] = []
+        self.met: Counter[str] = Counter()
+
+    def add(self, row: int, met: str = "") -> None:
+        self.count += 1
+        if len(self.rows) < _KEPT_ROWS:
+            self.rows.append(row)
+        if met and (met in self.met or len(self.met) < 50):
+            self.met[met] += 1
+
+
+def check_dataset(
+    rows: RowIndex,
+    encoder: Encoder | None,
+    check_stop: Callable[[], None] | None = None,
+    limit: int | None = None,
+    stage: str | None = None,
+    progress: ProgressCall | None = None,
+    batch: int = 2,
+) -> DataCheck:
+    """Go through the first `limit` rows (None: all). `check_stop` is asked between blocks.
+
+    `duplicates` are the numbers (from 1) of rows equal to an earlier one. `stage` is what the rows
+    are for (None: what their shape is for), `batch` the rows of a batch, for the advice on packing.
+    Without an `encoder` rows are read and not tokenised: there are no lengths then.
+    """
+    return _Check(rows, encoder, stage or stage_for(rows.info)).run(
+        len(rows) if limit is None else min(limit, len(rows)), check_stop, progress, batch
+    )
+
+
+class _Check:
+    def __init__(self, rows: RowIndex, encoder: Encoder | None, stage: str) -> None:
+        self.rows = rows
+        self.encoder = encoder
+        self.stage = stage
+        self.encode: Encode | None = None
+        if encoder is not None:
+            self.encode = encoding(encoder, form_of(stage), stage)
+        self.scan = TextScan(encoder.tokenizer.special_texts if encoder is not None else ())
+        self.readable = 0
+        self.problems: list[RowProblem] = []
+        self.reasons: dict[str, tuple[int, int]] = {}
+        self.unusable = 0
+        self.lengths = array("I")
+        self.hashes, self.numbers = array("q"), array("I")
+        self.answers, self.answer_rows = array("q"), array("I")
+        self.found: dict[str, _Found] = {}
+        self.tokens_lost = self.trained = 0
+        self.empty = self.unfilled = self.tools = self.talks = 0
+        self.thoughts = 0.0
+
+    def run(
+        self,
+        checked: int,
+        check_stop: Callable[[], None] | None,
+        progress: ProgressCall | None,
+        batch: int,
+    ) -> DataCheck:
+        for start in range(0, checked, BLOCK):
+            if check_stop:
+                check_stop()
+            if progress:
+                progress(f"Checking {self.rows.name}", start, checked, "rows")
+            self._block([self.rows.example(i) for i in range(start, min(start + BLOCK, checked))])
+        if progress:
+            progress(f"Checking {self.rows.name}", checked, checked, "rows")
+        return self._result(checked, batch)
+
+    def _block(self, block: Sequence[Example | RowProblem]) -> None:
+        for row in block:
+            if isinstance(row, RowProblem):
+                self.empty += _no_answer(row)
+                self._bad(row)
+        good = [row for row in block if isinstance(row, Example)]
+        talks = [example for example in good if example.kind != "text"]
+        self.talks += len(talks)
+        self.thoughts += thoughts_in(talks) * len(talks)
+        for example in good:
+            self._text(example)
+        if self.encode is None:
+            for example in good:
+                reason = self._picture_fault(example)
+                if reason:
+                    self._bad(RowProblem(self.rows.name, example.source_row, reason))
+                else:
+                    self.readable += 1
+            return
+        for example, encoded in zip(good, self.encode(good), strict=True):
+            if isinstance(encoded, RowProblem):
+                reason = self._picture_fault(example) or encoded.reason
+                self._bad(RowProblem(self.rows.name, example.source_row, reason))
+            elif isinstance(encoded, Encoded) and not any(encoded.trained):
+                reason = NOTHING_TRAINED if encoded.cut else MASKED
+                if reason is MASKED:
+                    self._at("masked").add(example.source_row)
+                self._bad(RowProblem(self.rows.name, example.source_row, reason))
+            else:
+                self.readable += 1
+                self._usable(example, encoded)
+
+    def _picture_fault(self, example: Example) -> str:
+        """What is wrong with the row's pictures themselves, where the model reads none."""
+        if not example.media or (self.encoder is not None and self.encoder.pictures is not None):
+            return ""
+        try:
+            check_placeholders(example)
+            for name in example.media:
+                picture_size(find_picture(self.rows.info.folder, name))
+        except RowFault as fault:
+            return str(fault)
+        return ""
+
+    def _usable(self, example: Example, row: Encoded | EncodedParts) -> None:
+        if isinstance(row, Encoded):
+            size = len(row.ids)
+            self.trained += sum(row.trained)
+            if example.kind == "conversation" and _changed(example, row.text):
+                self._at("changed").add(example.source_row)
+        else:
+            size = len(row.parts[0]) + max((len(part) for part in row.parts[1:]), default=0)
+        self.lengths.append(size + row.cut)
+        if row.cut:
+            self.tokens_lost += row.cut
+            self._at("cut").add(example.source_row)
+
+    def _text(self, example: Example) -> None:
+        row = example.source_row
+        self.unfilled += has_placeholders(example)
+        self.tools += bool(example.tools)
+        self.hashes.append(_hash(_content(example)))
+        self.numbers.append(row)
+        answer = answer_of(example).strip()
+        if answer and example.kind != "text":
+            self.answers.append(_hash(answer))
+            self.answer_rows.append(row)
+        for kind, met in self.scan.faults(example):
+            self._at(kind).add(row, met)
+
+    def _at(self, kind: str) -> _Found:
+        return self.found.setdefault(kind, _Found())
+
+    def _bad(self, problem: RowProblem) -> None:
+        self.unusable += 1
+        if len(self.problems) < BLOCK:
+            self.problems.append(problem)
+        count, first = self.reasons.get(problem.reason, (0, problem.row))
+        if count or len(self.reasons) < _KEPT_ROWS:
+            self.reasons[problem.reason] = (count + 1, min(first, problem.row))
+        self._at("unusable").add(problem.row)
+
+    def _result(self, checked: int, batch: int) -> DataCheck:
+        self.problems.sort(key=lambda problem: problem.row)
+        ordered = sorted(self.lengths)
+        duplicates = repeated(self.hashes, self.numbers)
+        same = set(duplicates)
+        cut = self.found["cut"].count if "cut" in self.found else 0
+        cutoff = self.encoder.cutoff if self.encoder is not None else None
+        advice = [
+            cutoff_advice(ordered, cutoff, self.tokens_lost),
+            packing_advice(ordered, cutoff, batch) if self.stage in ("sft", "pt") else "",
+        ]
+        reasons = sorted(self.reasons.items(), key=lambda item: (-item[1][0], item[1][1]))
+        columns = column_findings(self.rows)
+        return DataCheck(
+            dataset=self.rows.name,
+            rows=len(self.rows),
+            checked=checked,
+            usable=self.readable,
+            unusable=self.unusable,
+            problems=tuple(self.problems[:_SHOWN]),
+            empty_answers=self.empty,
+            duplicates=tuple(duplicates),
+            cut=cut,
+            cutoff=cutoff,
+            p50=percentile(ordered, 50),
+            p95=percentile(ordered, 95),
+            longest=ordered[-1] if ordered else 0,
+            tokens=sum(ordered),
+            histogram=histogram(ordered),
+            notes=tuple(note for note in self._notes(columns) if note),
+            source=self.rows.info.source,
+            cut_tokens=self.tokens_lost,
+            trained_tokens=self.trained if ordered and form_of(self.stage) == "tokens" else None,
+            percentiles=tuple((one, percentile(ordered, one)) for one in PERCENTS if ordered),
+            reasons=tuple((reason, count, first) for reason, (count, first) in reasons[:_SHOWN]),
+            findings=(*self._findings(checked, duplicates, same), *columns),
+            advice=tuple(one for one in advice if one),
+        )
+
+    def _notes(self, columns: Sequence[Finding]) -> list[str]:
+        notes = [finding.words for finding in columns]
+        if self.encoder is not None:
+            notes = [*self.encoder.notes, *notes]
+        if self.talks and self.encoder is not None:
+            notes.append(self.encoder.chat.thoughts_note(self.thoughts / self.talks))
+        if self.tools and self.encoder is not None:
+            notes.append(self.encoder.chat.tools_note)
+        if self.unfilled:
+            notes.append(f"{self.unfilled:,} rows still hold {PLACEHOLDERS}")
+        return notes
+
+    def _findings(self, checked: int, duplicates: list[int], same: set[int]) -> list[Finding]:
+        made: list[Finding] = []
+
+        def say(kind: str, level: Level, short: str, words: str) -> None:
+            found = self.found.get(kind)
+            if found is None:
+                return
+            met = f" ({', '.join(one for one, _ in found.met.most_common(3))})" if found.met else ""
+            one = found.count == 1
+            count = f"{found.count:,} {'row' if one else 'rows'}"
+            verbs = {"be": "is", "have": "has", "hold": "holds", "give": "gives"}
+            verbs = verbs if one else {**{verb: verb for verb in verbs}, "be": "are"}
+            made.append(
+                Finding(
+                    kind,
+                    level,
+                    found.count,
+                    tuple(sorted(found.rows)),
+                    short.format(count=count, repeat="repeats" if one else "repeat"),
+                    words.format(count=count, met=met, **verbs),
+                )
+            )
+
+        say("unusable", "bad", "{count} can't be used", "{count} can't be used.")
+        say(
+            "masked",
+            "warning",
+            "the template masks {count}",
+            "{count} {have} an answer, but the template leaves nothing of it to train on.",
+        )
+        say(
+            "changed",
+            "warning",
+            "the template changes {count}",
+            "In {count} the template leaves out or changes part of an answer: look at the tokens.",
+        )
+        cut = self.found.get("cut")
+        if cut is not None and self.encoder is not None:
+            share = cut.count / max(1, checked)
+            total = sum(self.lengths)
+            say(
+                "cut",
+                "warning",
+                f"{share:.1%} cut at {self.encoder.cutoff:,} tokens",
+                f"{{count}} ({share:.1%}) {{be}} cut at {self.encoder.cutoff:,} tokens; "
+                f"{self.tokens_lost:,} of {total:,} tokens are lost.",
+            )
+        if duplicates:
+            self.found["duplicate"] = _all(duplicates)
+            say(
+                "duplicate",
+                "warning",
+                "{count} {repeat} an earlier one",
+                "{count} {be} the same as an earlier one.",
+            )
+        answers = [
+            row for row in repeated(self.answers, self.answer_rows, ordered=True) if row not in same
+        ]
+        if answers:
+            self.found["same answer"] = _all(answers)
+            share = len(answers) / max(1, checked)
+            say(
+                "same answer",
+                "warning" if share >= 0.05 else "note",
+                "{count} {repeat} an answer",
+                "{count} {give} another question an answer that an earlier row gave.",
+            )
+        for kind, short, words in _TEXT_WORDS:
+            say(kind, "warning", short, words)
+        return made
+
+
+_TEXT_WORDS = (
+    (
+        "special",
+        "special tokens in {count}",
+        "{count} {hold} marks that a template writes, as if a turn began or ended there{met}.",
+    ),
+    (
+        "placeholder",
+        "placeholders in {count}",
+        "{count} {hold} a placeholder that nobody filled in{met}.",
+    ),
+    ("control", "control characters in {count}", "{count} {hold} control characters{met}."),
+    (
+        "replaced",
+        "damaged text in {count}",
+        "{count} {hold} the replacement character: letters were lost when the file was made{met}.",
+    ),
+    (
+        "mojibake",
+        "wrongly decoded text in {count}",
+        "{count} {hold} UTF-8 that was once read in another encoding{met}.",
+    ),
+)
+
+
+def _all(rows: Sequence[int]) -> _Found:
+    found = _Found()
+    found.count, found.rows = len(rows), list(rows[:_KEPT_ROWS])
+    return found
+
+
+def repeated(hashes: array[int], numbers: array[int], ordered: bool = True) -> list[int]:
+    """The numbers of rows whose hash an earlier row has, in order."""
+    import numpy
+
+    if len(hashes) < 2:
+        return []
+    keys = numpy.frombuffer(hashes, dtype=numpy.int64)
+    rows = numpy.frombuffer(numbers, dtype=numpy.uint32)
+    order = numpy.argsort(keys, kind="stable")
+    again = order[1:][keys[order][1:] == keys[order][:-1]]
+    return sorted(rows[again].tolist())
+
+
+def _hash(text: str) -> int:
+    """64 bits of a text: two of ten million rows meet by chance once in 400,000 sets."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def _content(example: Example) -> str:
+    """All that is learnt from a row, but not where it stands."""
+    return repr([getattr(example, f.name) for f in fields(example) if f.name != "source_row"])
+
+
+def _changed(example: Example, text: str) -> bool:
+    """Whether an answer does not stand in the rendered row as it stands in the set."""
+    for message in example.messages:
+        if message.role != "assistant":
+            continue
+        # Thoughts are the template's to keep or to leave out; a note tells what it does.
+        answer = message.content.split("</think>")[-1].strip()
+        if answer and answer not in text:
+            return True
+    return False
+
+
+def _no_answer(problem: RowProblem) -> bool:
+    return "no answer" in problem.reason or problem.reason.endswith("is empty")
