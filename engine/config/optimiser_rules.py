@@ -267,17 +267,17 @@ def _layerwise_name(config: Any) -> str:
 
 RULES = (
     ("13", saving_needs_whole_weights),
-    ("o70", one_family),
-    ("o71", adam_mini_needs_whole_weights),
-    ("o72", lora_plus_needs_groups),
+    ("o80", one_family),
+    ("o81", adam_mini_needs_whole_weights),
+    ("o82", lora_plus_needs_groups),
     ("28", not_on_several_devices),
     ("29", not_under_deepspeed),
     ("32", family_is_installed),
     ("43", family_fits_the_optimiser),
     ("43", layerwise_steps_at_once),
-    ("o73", layerwise_fits_the_stage),
-    ("o74", apollo_sides_fit),
-    ("o76", badam_switches_after_steps),
+    ("o83", layerwise_fits_the_stage),
+    ("o84", apollo_sides_fit),
+    ("o86", badam_switches_after_steps),
 )
 
 

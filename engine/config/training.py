@@ -274,7 +274,7 @@ def scheduler_has_its_loss(config: RunConfig) -> Problem | None:
 RULES = (
     ("o6", steps_are_positive),
     ("o7", scheduler_has_its_options),
-    ("o75", scheduler_knows_its_options),
+    ("o85", scheduler_knows_its_options),
     ("o8", scheduler_has_its_loss),
 )
 

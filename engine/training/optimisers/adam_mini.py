@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.problem import BadInput, Problem
-from engine.training.optimisers.groups import trained
+from engine.training.optimisers.groups import Named, trained
 
 
 def adam_mini(config: Any, model: Any) -> Any:
@@ -38,6 +38,22 @@ def adam_mini(config: Any, model: Any) -> Any:
     # It takes a head for hidden ÷ heads wide, which not every family's is.
     size = int(getattr(shape, "head_dim", None) or shape.hidden_size // heads)
     optimiser.head_numel = int(shape.hidden_size) * size
+    _check_heads(named, optimiser)
     # It counts the GPUs of the machine, and would wait for processes that aren't there.
     optimiser.world_size = 1
     return optimiser
+
+
+def _check_heads(named: Named, optimiser: Any) -> None:
+    """Queries and keys must divide into the heads (a vision tower's are others than the model's)."""
+    for name, parameter in named:
+        lower = name.lower()
+        is_head = any(word in lower for word in optimiser.wqk_names) and "bias" not in lower
+        if is_head and parameter.numel() % optimiser.head_numel:
+            raise BadInput(
+                Problem(
+                    f"Adam-mini can't divide {name} into the heads of the model.",
+                    hint="Switch use_adam_mini off, or leave that part frozen.",
+                    setting="use_adam_mini",
+                )
+            )

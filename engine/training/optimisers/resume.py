@@ -21,6 +21,7 @@ def load_state(trainer: Any, checkpoint: Path) -> None:
         state = torch.load(checkpoint / OPTIMISER_FILE, map_location="cpu", weights_only=True)
     beside = {key: state.pop(key) for key in (schedule_free.KEY,) if key in state}
     trainer.optimizer.load_state_dict(state)
+    _place_projections(trainer.optimizer.state)
     schedule_free.bring_back(trainer.optimizer, beside)
     schedule = torch.load(checkpoint / SCHEDULER_FILE, map_location="cpu", weights_only=True)
     trainer.lr_scheduler.load_state_dict(schedule)
@@ -38,7 +39,7 @@ def keep_types(optimiser: torch.optim.Optimizer) -> None:
     """Make `load_state_dict` leave each tensor of the state in the type it was saved in.
 
     torch casts them to the type of the weight: of bf16 weights, Adafactor's fp32 factors would be
-    rounded. What a projector holds is put on the weight's device too.
+    rounded.
     """
     given: list[dict[str, Any]] = []
 
@@ -54,11 +55,17 @@ def keep_types(optimiser: torch.optim.Optimizer) -> None:
                 held = loaded.state[parameter]
                 if isinstance(value, torch.Tensor) and held[key].dtype != value.dtype:
                     held[key] = value.to(parameter.device, copy=True)
-                elif hasattr(value, "ortho_matrix"):
-                    value.ortho_matrix = _moved(value.ortho_matrix, parameter.device)
 
     optimiser.register_load_state_dict_pre_hook(before)
     optimiser.register_load_state_dict_post_hook(after)
+
+
+def _place_projections(state: Any) -> None:
+    """Put what projectors hold where the weights are (torch moves tensors only)."""
+    for parameter, values in state.items():
+        for value in values.values() if isinstance(values, dict) else ():
+            if hasattr(value, "ortho_matrix"):
+                value.ortho_matrix = _moved(value.ortho_matrix, parameter.device)
 
 
 def _moved(matrix: Any, device: torch.device) -> Any:

@@ -44,7 +44,9 @@ def values_of(info: SettingInfo) -> st.SearchStrategy[Any]:
     low, high = info.bounds
     plain: dict[str, st.SearchStrategy[Any]] = {
         "bool": st.booleans(),
-        "int": st.integers(int(low) if low is not None else -(10**6), 10**6),
+        "int": st.integers(
+            int(low) if low is not None else -(10**6), int(high) if high is not None else 10**6
+        ),
         "float": st.floats(
             low if low is not None else -1e6,
             high if high is not None else 1e6,

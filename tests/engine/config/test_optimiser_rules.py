@@ -38,17 +38,17 @@ BREAKS: list[tuple[str, dict[str, Any], str, str]] = [
     ("13", {**GALORE, **APOLLO}, "use_apollo", "GaLore and APOLLO"),
     ("13", {**GALORE, **BADAM}, "use_badam", "GaLore and BAdam"),
     ("13", {**APOLLO, **BADAM}, "use_badam", "APOLLO and BAdam"),
-    ("o70", {**GALORE, "use_muon": True}, "use_muon", "GaLore and Muon"),
-    ("o70", {"use_adam_mini": True, "use_muon": True}, "use_muon", "Adam-mini and Muon"),
-    ("o71", {**LORA, "use_adam_mini": True}, "use_adam_mini", "does not have"),
+    ("o80", {**GALORE, "use_muon": True}, "use_muon", "GaLore and Muon"),
+    ("o80", {"use_adam_mini": True, "use_muon": True}, "use_muon", "Adam-mini and Muon"),
+    ("o81", {**LORA, "use_adam_mini": True}, "use_adam_mini", "does not have"),
     (
-        "o72",
+        "o82",
         {**LORA, "loraplus_lr_ratio": 4, "use_muon": True},
         "loraplus_lr_ratio",
         "Muon has one learning rate",
     ),
     (
-        "o72",
+        "o82",
         {**LORA, "loraplus_lr_ratio": 4, "optim": "lomo"},
         "loraplus_lr_ratio",
         "lomo has one learning rate",
@@ -72,14 +72,14 @@ BREAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "galore_adamw_layerwise updates",
     ),
     (
-        "o73",
+        "o83",
         {**LAYERWISE, "stage": "ppo", "reward_funcs": "length", "do_train": True},
         "stage",
         "PPO needs several",
     ),
-    ("o73", {**LAYERWISE, "fp16": True, "bf16": False}, "fp16", "scaled until the step"),
-    ("o74", {**APOLLO, "apollo_proj_type": "right"}, "apollo_proj_type", "projects the channels"),
-    ("o76", {**BADAM, "badam_switch_interval": 0}, "badam_switch_interval", "every 0 steps"),
+    ("o83", {**LAYERWISE, "fp16": True, "bf16": False}, "fp16", "scaled until the step"),
+    ("o84", {**APOLLO, "apollo_proj_type": "right"}, "apollo_proj_type", "projects the channels"),
+    ("o86", {**BADAM, "badam_switch_interval": 0}, "badam_switch_interval", "every 0 steps"),
 ]
 
 

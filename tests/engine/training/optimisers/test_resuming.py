@@ -57,6 +57,7 @@ CASES: dict[str, dict[str, Any]] = {
     "ademamix_8bit": {"optim": "ademamix_8bit"},
     "stable_adamw-bf16": {"optim": "stable_adamw", **BF16},
     "grokadamw": {"optim": "grokadamw"},
+    "adamw_torch_8bit": {"optim": "adamw_torch_8bit"},
 }
 # One of each kind with every change; CI runs them all.
 QUICK = ("galore", "galore-layerwise", "apollo", "badam-layer", "badam-ratio", "adam_mini", "muon")
@@ -82,10 +83,10 @@ def stopped_and_whole(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., tuple[Any, Any]]:
-    """Train with these changes unbroken, and stopped at the gate's seventh look; returns the
+    """Train with these changes unbroken, and stopped at one of the gate's looks; returns the
     losses and weights of both."""
 
-    def run(**changes: Any) -> tuple[Any, Any]:
+    def run(look: int = LOOK, **changes: Any) -> tuple[Any, Any]:
         config = make_config(**changes)
         session, whole = make_session(tmp_path / "whole")
         run_training(config, session)
@@ -95,7 +96,7 @@ def stopped_and_whole(
         def counted(gate: Gate) -> None:
             nonlocal looks
             looks += 1
-            if looks == LOOK:
+            if looks == look:
                 gate._session.control.stop()
             original(gate)
 
@@ -142,3 +143,52 @@ def test_a_stopped_run_is_the_unbroken_one(
     assert resumed == unbroken
     assert whole.keys() == again.keys()
     assert [key for key in whole if not torch.equal(whole[key], again[key])] == []
+
+
+def test_schedule_free_stopped_inside_its_validation(
+    stopped_and_whole: Callable[..., Any],
+) -> None:
+    """There the weights are the averaged ones; going back rounds, in the unbroken run too."""
+    import torch
+
+    (unbroken, whole), (resumed, again) = stopped_and_whole(
+        look=6,
+        finetuning_type="full",
+        optim="schedule_free_adamw",
+        lr_scheduler_type="constant",
+        max_steps=5,
+        val_size=4,
+        per_device_eval_batch_size=2,
+        eval_strategy="steps",
+        eval_steps=2,
+        lora_dropout=0.0,
+    )
+    assert resumed == unbroken
+    assert [key for key in whole if not torch.equal(whole[key], again[key])] == []
+
+
+def test_schedule_free_keeps_the_best_average(
+    make_config: Callable[..., Any], make_session: Callable[..., Any], tmp_path: Path
+) -> None:
+    import torch
+
+    session, _ = make_session(tmp_path / "run")
+    result = run_training(
+        make_config(
+            finetuning_type="full",
+            optim="schedule_free_adamw",
+            lr_scheduler_type="constant",
+            learning_rate=0.05,
+            max_steps=6,
+            val_size=4,
+            eval_strategy="steps",
+            eval_steps=2,
+            save_steps=2,
+            load_best_model_at_end=True,
+            lora_dropout=0.0,
+        ),
+        session,
+    )
+    best = weights(tmp_path / "run" / f"checkpoint-{result['best_step']}")
+    final = weights(tmp_path / "run")
+    assert [key for key in best if not torch.equal(best[key], final[key])] == []
