@@ -95,6 +95,16 @@ class DataGroup:
         goes_with=("dataset",),
         ge=1,
     )
+    bad_rows: Literal["skip", "stop"] = setting(
+        "skip",
+        label="Rows that can't be used",
+        section="Data",
+        own=True,
+        help="skip leaves them out, and the log says how many and why; stop ends the run before it "
+        "trains.",
+        usual="skip; stop where every row must count",
+        goes_with=("dataset",),
+    )
     val_size: float = setting(
         0.0,
         label="Validation share",

@@ -114,7 +114,8 @@ def prepare(
 
     `form` is the form of the rows; None takes that of the run's stage.
     `progress(activity, done, total, unit)` is told between blocks of rows, `check_stop()` asked.
-    Bad rows are dropped and counted. Raises BadInput where nothing usable is left.
+    Bad rows are dropped and counted; with bad_rows: stop they raise BadInput, as do sets of which
+    nothing usable is left.
     """
     names = set_names(config.dataset)
     if not names and not set_names(config.eval_dataset):
@@ -122,6 +123,7 @@ def prepare(
     chosen = select(config, names, None, progress, check_stop)
     held_out = select(config, set_names(config.eval_dataset), None, progress, check_stop)
     dropped = [*chosen.dropped, *held_out.dropped]
+    _stop_at_bad(config, dropped)
     examples = chosen.examples
     evaluated = held_out.examples
     if config.val_size and not evaluated:
@@ -132,13 +134,14 @@ def prepare(
     total = len(examples) + len(evaluated)
     if form is None:
         form = form_of(config.stage, config.distill_on == "samples")
-    encode = encoding(encoder, form, config.stage)
+    encode = _encoding(encoder, form, config.stage)
     train, counts = _encode(
         examples, new_rows(form), encode, dropped, progress, check_stop, 0, total
     )
     held, eval_counts = _encode(
         evaluated, new_rows(form), encode, dropped, progress, check_stop, len(examples), total
     )
+    _stop_at_bad(config, dropped)
     if names and not len(train):
         raise _nothing(names, dropped)
     if not names and not len(held):
@@ -155,16 +158,6 @@ def prepare(
         train, held = pack(train, encoder.cutoff), pack(held, encoder.cutoff)
         notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
     return Prepared(train, held, counts, eval_counts, tuple(dropped), tuple(notes))
-
-
-def encode_examples(
-    examples: Sequence[tuple[str, Example]], encoder: Encoder, config: RunConfig
-) -> TokenRows | PartRows:
-    """These rows as tokens, in the form of the run's stage; those that can't be used left out."""
-    form = form_of(config.stage, config.distill_on == "samples")
-    encode = _encoding(encoder, form, config.stage)
-    rows, _ = _encode(examples, new_rows(form), encode, [], None, None, 0, len(examples))
-    return rows
 
 
 def _check_reads(encoder: Encoder, stage: str, examples: Sequence[tuple[str, Example]]) -> None:
@@ -253,7 +246,7 @@ def _read(
 Encode = Callable[[Sequence[Example]], Sequence[Encoded | EncodedParts | RowProblem]]
 
 
-def encoding(encoder: Encoder, form: RowForm, stage: str) -> Encode:
+def _encoding(encoder: Encoder, form: RowForm, stage: str) -> Encode:
     """How a block of rows becomes tokens of a form; a bad row comes back as a RowProblem."""
     if form != "tokens":
         return lambda block: encode_parts(encoder, block, form)
@@ -323,6 +316,23 @@ def _nothing(names: Sequence[str], dropped: Sequence[RowProblem]) -> BadInput:
             f"dataset {first.dataset}, row {first.row:,}",
             "Check columns and tags in dataset_info.json against the file.",
             "dataset",
+        )
+    )
+
+
+def _stop_at_bad(config: RunConfig, dropped: Sequence[RowProblem]) -> None:
+    """Raise BadInput for rows that can't be used, where the person wants the run to stop then."""
+    if config.bad_rows != "stop" or not dropped:
+        return
+    first = dropped[0]
+    rows = "1 row" if len(dropped) == 1 else f"{len(dropped):,} rows"
+    raise BadInput(
+        Problem(
+            f"{rows} can't be used, and bad_rows is stop. "
+            f"Row {first.row:,} of {first.dataset}: {first.reason.rstrip('.')}.",
+            f"dataset {first.dataset}, row {first.row:,}",
+            "Mend them (finetui datasets check lists them), or set bad_rows: skip.",
+            "bad_rows",
         )
     )
 

@@ -30,7 +30,7 @@ from engine.datasets.preparation import (
     PLACEHOLDERS,
     Encode,
     ProgressCall,
-    encoding,
+    _encoding,
 )
 from engine.datasets.registry import DatasetInfo
 from engine.datasets.rows import RowIndex
@@ -92,7 +92,7 @@ class _Check:
         self.stage = stage
         self.encode: Encode | None = None
         if encoder is not None:
-            self.encode = encoding(encoder, form_of(stage), stage)
+            self.encode = _encoding(encoder, form_of(stage), stage)
         self.scan = TextScan(encoder.tokenizer.special_texts if encoder is not None else ())
         self.readable = 0
         self.problems: list[RowProblem] = []

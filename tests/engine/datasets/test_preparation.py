@@ -306,3 +306,32 @@ def test_templates_render_as_transformers_renders_them() -> None:
         [messages], tools=tools, chat_template=source, eos_token="</s>"
     )
     assert render(source, messages, {"eos_token": "</s>"}, tools) == expected[0]
+
+
+@pytest.mark.parametrize("bad", [{"instruction": "q", "output": ""}, {"instruction": 3}])
+def test_bad_rows_are_left_out_and_counted_or_stop_the_run(
+    make_set: Any, model_folders: dict[str, Path], make_config: Any, bad: dict[str, Any]
+) -> None:
+    folder = str(make_set([*rows(3), bad, *rows(2)]))
+    config = make_config(dataset="mine", dataset_dir=folder)
+    prepared = prepare(config, Encoder(model_folders["chatml"], config))
+    assert [problem.row for problem in prepared.dropped] == [4] and len(prepared.train) == 5
+    assert any("1 row left out; row 4" in note for note in prepared.notes)
+    config = make_config(dataset="mine", dataset_dir=folder, bad_rows="stop")
+    with pytest.raises(BadInput, match="Row 4 of mine") as stopped:
+        prepare(config, Encoder(model_folders["chatml"], config))
+    assert stopped.value.problem.setting == "bad_rows"
+
+
+def test_rows_that_turn_out_bad_as_tokens_stop_the_run_too(
+    make_set: Any, model_folders: dict[str, Path], make_config: Any
+) -> None:
+    pairs = [
+        {"instruction": "q", "chosen": "one", "rejected": "two"},
+        {"instruction": "q", "chosen": "same", "rejected": "same"},
+    ]
+    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
+    folder = str(make_set(pairs, ranking=True, columns=columns))
+    config = make_config(dataset="mine", dataset_dir=folder, stage="dpo", bad_rows="stop")
+    with pytest.raises(BadInput, match=r"Row 2 of mine: .* are the same"):
+        prepare(config, Encoder(model_folders["chatml"], config))
