@@ -96,6 +96,13 @@ ACTIONS: tuple[Action, ...] = (
     _action("app.theme", "f3", _m("theme"), _m("Switch the colour theme"), "switch_theme"),
     _action("app.card", "f4", _m("details"), _m("Details of the last failure"), "failure_details"),
     _action("app.log", "f5", _m("log"), _m("Read the log of the run"), "read_log"),
+    _action(
+        "app.fit",
+        "f6",
+        _m("fit"),
+        _m("Take a change that makes the run fit into memory"),
+        "take_advice",
+    ),
     _action("app.repaint", "ctrl+l", _m("redraw"), _m("Draw the whole screen again"), "repaint"),
     _action(
         "app.suspend",

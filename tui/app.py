@@ -17,10 +17,10 @@ from textual.notifications import SeverityLevel
 
 from tui import actions, language
 from tui.bottom_line import show_keys
-from tui.job_actions import JobActions
 from tui.keys import Keys
 from tui.language import _
 from tui.look_actions import LookActions
+from tui.memory_actions import MemoryActions
 from tui.model_actions import ModelActions
 from tui.panes.rail import Rail
 from tui.panes.top import top_state
@@ -56,7 +56,7 @@ class Later(Message):
         self.args = args
 
 
-class FinetuiApp(Places, JobActions, LookActions, ModelActions):
+class FinetuiApp(Places, MemoryActions, LookActions, ModelActions):
     """One screen over one engine."""
 
     ENABLE_COMMAND_PALETTE = False

@@ -174,7 +174,9 @@ class JobActions(Shell):
 
         for event in heard:
             live = self.studio.jobs.get(event.run)
-            if isinstance(event, JobFailed):
+            if isinstance(event, JobFailed) and event.smaller and event.run in self.studio.trained:
+                self.offer_smaller(event)
+            elif isinstance(event, JobFailed):
                 self.show_failure(event)
             elif isinstance(event, JobFinished) and live is not None:
                 self._told_end(live, event)
@@ -187,6 +189,10 @@ class JobActions(Shell):
         place = event.result.get("output_dir") or event.result.get("folder") or ""
         if live.kind == "train" and place:
             self.notify(f"{_('Trained')}: {place}  ·  c {_('chat')}  e {_('evaluate')}")
+
+    def offer_smaller(self, event: JobFailed) -> None:
+        """Ask whether a run whose memory ran out goes on (`MemoryActions`)."""
+        raise NotImplementedError
 
     def show_failure(self, event: JobFailed) -> None:
         """The card over the view: what, where, what to try, and the keys."""

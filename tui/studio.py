@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.config import RunConfig, check, settings
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
-from tui.known_runs import KnownRuns
+from tui.fit import Fit
 from tui.remembered import Remembered, remember
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from engine.worker.questions import (
         DataFacts,
         DatasetEntry,
-        Forecast,
         KnownModel,
         ModelCard,
     )
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Studio(KnownRuns):
+class Studio(Fit):
     """The state of the screen; touched on the screen's thread only, except `inbox`, which the
     engine thread fills."""
 
@@ -48,13 +47,13 @@ class Studio(KnownRuns):
         self.datasets: list[DatasetEntry] = []
         self.datasets_problem: Problem | None = None
         self.facts: DataFacts | None = None
-        self.forecast: Forecast | None = None
         self.models: list[KnownModel] = []
         self.demo_ready = False
         self.failure: JobFailed | None = None
         self.stopping: set[str] = set()
         self.precision = "auto"
         self.answering = False
+        self.trained: dict[str, RunConfig] = {}  # what each run of this screen was asked to do
         self.reading: Reading | None = None
         self.live: LiveRun | None = None
         self.jobs: dict[str, LiveRun] = {}
@@ -90,6 +89,7 @@ class Studio(KnownRuns):
         if problems:
             raise BadSettings(problems)
         live = self.submit(TrainJob(config), "train")
+        self.trained[live.run] = config
         live.stage, live.method = config.stage, config.finetuning_type
         return live
 
@@ -250,8 +250,7 @@ class Studio(KnownRuns):
         self.facts = questions.data_facts(self.datasets, self.config)
         if not self.works.made:
             return
-        if self.card is not None:
-            self.forecast = questions.forecast(self.card, self.config)
+        self.look_at_fit()
         self.precision = questions.precision_name(self.config)
         self._read_pace()
 
@@ -264,7 +263,7 @@ class Studio(KnownRuns):
         try:
             self.card, self.card_problem = questions.model_card(name), None
         except BadInput as error:
-            self.card, self.card_problem, self.forecast = None, error.problem, None
+            self.card, self.card_problem = None, error.problem
         self.look_again()
 
     def type_model(self, name: str) -> None:

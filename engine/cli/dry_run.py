@@ -76,13 +76,15 @@ def _read_rows(config: RunConfig) -> list[tuple[str, str]]:
 
 def _model(config: RunConfig) -> list[tuple[str, str]]:
     from engine.telemetry import read_machine
-    from engine.worker.questions import forecast, model_card
+    from engine.worker.fitting import advice, forecast, row_facts
+    from engine.worker.questions import model_card
 
     try:
         card = model_card(config.model_name_or_path or "")
     except BadInput as error:
         return [("model", f"{config.model_name_or_path}: {error.problem.what}")]
-    needs = forecast(card, config)
+    rows = row_facts(config)
+    needs = forecast(card, config, rows)
     machine = read_machine()
     gpu = machine.gpus[0].total if machine.gpus and not config.use_cpu else None
     has = size(gpu or machine.ram_total)
@@ -97,7 +99,11 @@ def _model(config: RunConfig) -> list[tuple[str, str]]:
             "memory",
             f"about {size(needs.total)} of {has}: weights {size(needs.weights)}, gradients "
             f"{size(needs.gradients)}, optimiser {size(needs.optimiser)}, activations "
-            f"{size(needs.activations + needs.logits)}",
+            f"{size(needs.activations + needs.logits)}. {needs.assumption}",
+        ),
+        *(
+            ("to fit", f"{one.change}: {size(one.forecast.total)}. {one.cost}")
+            for one in (advice(card, config, rows) if not needs.fits else ())
         ),
     ]
 

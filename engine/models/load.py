@@ -82,6 +82,7 @@ def load_model(
     """
     from engine.models.computing import from_scratch, plan_computing, ready_to_compute
     from engine.models.kinds import model_class
+    from engine.models.mapped import let_file_go
     from engine.models.quantise import quantisation_options, quantise_linears
 
     plan = plan_computing(folder, config, device, for_training, adapters)
@@ -110,6 +111,8 @@ def load_model(
     if head == "score":
         _ready_to_score(model, folder)
     model = quantise_linears(model, config, precision, device, for_training)
+    if config.quantization_bit is not None and device == "cpu":
+        let_file_go(model)
     ready_to_compute(model, config, for_training, plan)
     model.config.use_cache = bool(config.use_kv_cache) and not for_training
     model.eval()

@@ -283,7 +283,7 @@ def _moments(
         keys = 2 * card.layers * card.kv_heads * card.head_dim * precision.compute_bytes
         found.append(_Moment("answers", tokens * keys, 0, 0))
     changes_type = precision.weights == "fp32" and card.dtype not in ("float32", "F32")
-    if changes_type and config.quantization_bit is None and device == "cpu":
+    if (changes_type or config.quantization_bit is not None) and device == "cpu":
         # Neither activations nor the optimiser's state are there yet: they are taken off again.
         absent = optimiser_state(card, config, precision)
         found.append(_Moment("loading", max(card.size_bytes - absent, 0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 # Share of a row's tokens that are trained on where only answers are, and nothing else is known.
 ANSWER_SHARE = 0.6
@@ -27,7 +27,14 @@ class RowFacts:
     known: bool = True
 
 
-def facts_of_rows(rows: Sequence[Mapping[str, Any]], longest: int) -> RowFacts:
+class Rows(Protocol):
+    """Encoded rows, as the datasets give them to a stage."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+def facts_of_rows(rows: Rows, longest: int) -> RowFacts:
     """The facts of encoded rows whose longest has `longest` tokens.
 
     The trained share is that of the rows with most trained tokens among the first and last ones,

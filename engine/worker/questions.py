@@ -133,13 +133,6 @@ def demo_ready() -> bool:
     return models.demo_ready()
 
 
-def forecast(card: ModelCard, config: RunConfig) -> Forecast:
-    """Memory that a run would take, by arithmetic."""
-    from engine import models
-
-    return models.forecast(card, config, None)
-
-
 def weights_effect(card: ModelCard, config: RunConfig) -> str:
     """What the run's quantisation costs and saves for this model, in a sentence."""
     from engine.models.device import expected_device

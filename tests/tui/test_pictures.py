@@ -33,9 +33,10 @@ def picture(home: Path, still_sampler, snap_compare: Compare, monkeypatch) -> Co
     # Precision and forecast are those of one machine, whichever this one is.
     monkeypatch.setattr("engine.worker.questions.this_machine", lambda: MACHINE)
     monkeypatch.setattr(
-        "engine.worker.questions.forecast",
-        lambda card, config: models.forecast(card, config, None, MACHINE),
+        "engine.worker.fitting.forecast",
+        lambda card, config, rows=None: models.forecast(card, config, None, MACHINE),
     )
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=80_000_000_000))
 
     def compare(
         size: tuple[int, int], *keys: str, theme: str = "dark", running: bool = False

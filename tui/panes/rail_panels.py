@@ -91,19 +91,19 @@ class ModelPanel(ListPanel):
         return ()
 
     def _fits(self) -> list[Span]:
-        forecast, reading = self.studio.forecast, self.studio.reading
-        if forecast is None or reading is None:
-            return []
-        # The card's memory counts where the run would take a GPU.
-        gpus = [gpu.total for gpu in reading.gpus if gpu.total]
-        total = max(gpus) if gpus else reading.ram.total
-        if not total:
+        studio = self.studio
+        forecast, total = studio.forecast, studio.device_memory()
+        if forecast is None or studio.reading is None or not total:
             return []
         whole = f"{total / 2**30:.0f}"
-        amount = f"{memory(forecast.total)} {_('of')} {whole} GB "
-        if forecast.total <= total * 0.95:
-            return [(f"{_('fits')}, {amount}", "dim")]
-        return [(f"{_('too big')}, {amount}", "warning")]
+        amount = f"{memory(forecast.total)} {_('of')} {whole} GB"
+        if not forecast.fits or forecast.total > total * 0.95:
+            if studio.advice:
+                return [(f"{amount}: {studio.advice[0].change}, F6 ", "warning")]
+            return [(f"{_('too big')}, {amount} ", "warning")]
+        if studio.disk is not None and not studio.disk.fits:
+            return [(f"{studio.disk_words()} ", "warning")]
+        return [(f"{_('fits')}, {amount} ", "dim")]
 
     def action_choose(self) -> None:
         row = self.cursor_row

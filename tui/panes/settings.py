@@ -29,7 +29,7 @@ from tui.shell import shell
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
-from tui.widgets.numbers import about, compact, memory, thousands
+from tui.widgets.numbers import about, compact, thousands
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -251,13 +251,7 @@ class SettingsView(ModelPicks):
 
     def _memory_words(self) -> str:
         studio = self.studio
-        words = ""
-        if studio.forecast is not None and studio.reading is not None:
-            gpus = [gpu.total for gpu in studio.reading.gpus if gpu.total]
-            total = max(gpus) if gpus else studio.reading.ram.total
-            if total:
-                needed, has = memory(studio.forecast.total), f"{total / 2**30:.0f} GB"
-                words = f"{_('memory')} {needed} {_('of')} {has}"
+        words = " · ".join(w for w in (studio.memory_words(), studio.disk_words()) if w)
         if studio.rows is not None:
             seconds = studio.seconds_per_run(steps_of(studio.rows, studio.config).total)
             if seconds is not None:

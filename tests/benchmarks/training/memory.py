@@ -2,7 +2,7 @@
 
     python tests/benchmarks/training/memory.py [--only demo] [--parts]
 
-Every run trains three steps on rows of one fixed length. `measured` is the highest resident memory
+Every run trains two steps on rows of one fixed length. `measured` is the highest resident memory
 of the process (VmHWM of /proc/self/status: anonymous memory and the mapped pages of weights), on a
 GPU torch's own high-water mark with what its allocator keeps; `forecast` is what finetui tells
 before anything is loaded, from `config.json`, the settings and the length of the rows.
@@ -57,7 +57,7 @@ SHARED: dict[str, Any] = {
     "stage": "sft",
     "do_train": True,
     "dataset": "fixed",
-    "max_steps": 3,
+    "max_steps": 2,
     "save_strategy": "no",
     "logging_steps": 1,
     "train_sampling_strategy": "sequential",
@@ -211,7 +211,7 @@ def status() -> dict[str, int]:
 def measure(flat: dict[str, Any]) -> dict[str, Any]:
     """Run one job here; its forecast, its peak, and both in parts."""
     from engine.config import read_flat
-    from engine.models import forecast, read_card
+    from engine.models import RowFacts, facts_of_rows, forecast, read_card
     from engine.runs.session import JobSession
 
     config = read_flat(flat, "benchmark").config
@@ -227,11 +227,12 @@ def measure(flat: dict[str, Any]) -> dict[str, Any]:
 
     phases["libraries"] = status()["VmRSS"]
     original = RunCallback.on_step_begin
-    longest: list[int] = []
+    rows: list[RowFacts] = []
 
     def on_step_begin(self: Any, *args: Any, **kwargs: Any) -> None:
-        if not longest:
-            longest.append(max(self.trainer.train_dataset["length"]))
+        if not rows:
+            data = self.trainer.train_dataset
+            rows.append(facts_of_rows(data, max(data["length"])))
         for name, value in status().items():
             phases.setdefault(f"loaded {name}", value)
         original(self, *args, **kwargs)
@@ -246,14 +247,14 @@ def measure(flat: dict[str, Any]) -> dict[str, Any]:
             engine_thread.submit(run_training, config, session).result()
     sampler.ended.set()
     phases |= {f"peak {name}": value for name, value in sampler.parts.items()}
-    told = forecast(card, config, longest[0])
-    parts = ("weights", "gradients", "optimiser", "activations", "logits", "runtime")
+    told = forecast(card, config, rows[0])
+    parts = ("weights", "gradients", "optimiser", "activations", "logits", "holes", "runtime")
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "cpu": {"user": used.ru_utime, "system": used.ru_stime},
         "forecast": told.total,
         "measured": status()["VmHWM"],
-        "length": longest[0],
+        "length": rows[0].longest,
         "predicted": {name: getattr(told, name) for name in parts},
         "phases": phases,
     }
