@@ -52,6 +52,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
     one. The training set has a column `length` where `own_order` is set.
     """
 
+    optimizer: Any
     # False for trainers that bring the order of their rows themselves (several answers a prompt).
     own_order = True
 

@@ -45,7 +45,7 @@ def adam_mini(config: Any, model: Any) -> Any:
 
 
 def _check_heads(named: Named, optimiser: Any) -> None:
-    """Queries and keys must divide into the heads (a vision tower's are others than the model's)."""
+    """Queries and keys must divide into the heads (those of a vision tower may be others)."""
     for name, parameter in named:
         lower = name.lower()
         is_head = any(word in lower for word in optimiser.wqk_names) and "bias" not in lower

@@ -1,4 +1,4 @@
-"""What each family does: whom it trains, at which rate, how it is clipped, how large its state."""
+"""What each family does: whom it trains, at which rate, how it is clipped, what is saved."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from typing import Any
 import pytest
 
 from engine.events import LogLine, StepLogged
-from engine.models.optimiser_size import (
-    gradient_weights,
-    optimiser_state_bytes,
-    trained_shapes,
-)
 from engine.problem import BadInput, JobFault
 from engine.training import run_training
 
@@ -30,57 +25,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "muon": {"use_muon": True},
 }
 LAYERWISE = ("galore-layerwise", "apollo-layerwise")
-
-
-@pytest.fixture
-def watched(
-    make_config: Callable[..., Any],
-    make_session: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., tuple[Any, Any]]:
-    """Run with these changes; returns the trainer as it ended, and what it said."""
-    from engine.training import run_trainer
-
-    kept: list[Any] = []
-    original = run_trainer.RunTrainer.create_optimizer
-
-    def keeping(trainer: Any, model: Any = None) -> Any:
-        kept.append(trainer)
-        return original(trainer, model)
-
-    monkeypatch.setattr(run_trainer.RunTrainer, "create_optimizer", keeping)
-
-    def run(**changes: Any) -> tuple[Any, Any]:
-        settings = {
-            "finetuning_type": "full",
-            "learning_rate": 1e-3,
-            "max_steps": 2,
-            "save_strategy": "no",
-            "lora_dropout": 0.0,
-            "gradient_accumulation_steps": 1,
-            **changes,
-        }
-        session, listener = make_session(tmp_path / f"run{len(kept)}")
-        run_training(make_config(**settings), session)
-        return kept[-1], listener
-
-    return run
-
-
-def numbers_of(value: Any) -> int:
-    """Bytes of all tensors in a state."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(numbers_of(part) for part in value.values())
-    if isinstance(value, (list, tuple)):
-        return sum(numbers_of(part) for part in value)
-    if hasattr(value, "ortho_matrix"):
-        return numbers_of(value.ortho_matrix)
-    return 0
 
 
 # -- the loss falls ------------------------------------------------------------------------------
@@ -377,93 +321,3 @@ def test_libraries_print_nothing(
     watched(badam_switch_mode="random", badam_switch_interval=1, **RANK, **FAMILIES[name])
     printed = capfd.readouterr().out
     assert printed == ""
-
-
-# -- the size of the state -----------------------------------------------------------------------
-
-SIZES: dict[str, dict[str, Any]] = {
-    **{name: changes for name, changes in FAMILIES.items() if name not in LAYERWISE},
-    "galore-full": {"use_galore": True, "galore_proj_type": "full"},
-    "galore-reverse": {"use_galore": True, "galore_proj_type": "reverse_std"},
-    "galore-adafactor": {"use_galore": True, "optim": "adafactor"},
-    "galore_adamw": {"optim": "galore_adamw", "optim_args": "rank=4"},
-    "apollo-right": {
-        "use_apollo": True,
-        "apollo_proj_type": "right",
-        "apollo_scale_type": "tensor",
-    },
-    **{
-        name: {"optim": name}
-        for name in (
-            *("adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop", "adamw_bnb_8bit"),
-            *("paged_adamw_32bit", "lion_32bit", "lion_8bit", "ademamix", "ademamix_8bit"),
-            *("rmsprop_bnb_8bit", "lomo", "schedule_free_adamw", "schedule_free_sgd"),
-            *("grokadamw", "stable_adamw"),
-        )
-    },
-    "sgd-momentum": {"optim": "sgd", "optim_args": "momentum=0.9"},
-    "lora": {"finetuning_type": "lora"},
-    "lora-embeddings": {"finetuning_type": "lora", "additional_target": "embed_tokens"},
-    "freeze": {"finetuning_type": "freeze"},
-    "galore-bf16": {"use_galore": True, "pure_bf16": True, "bf16": None},
-    "adafactor-bf16": {"optim": "adafactor", "pure_bf16": True, "bf16": None},
-    "badam-bf16": {"use_badam": True, "pure_bf16": True, "bf16": None},
-    "stable_adamw-bf16": {"optim": "stable_adamw", "pure_bf16": True, "bf16": None},
-    "adam_mini-bf16": {"use_adam_mini": True, "pure_bf16": True, "bf16": None},
-}
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Callable[..., Path]) -> Path:
-    """As the run's tests use it, with weights enough for 8-bit state (from 4,096 a tensor on)."""
-    return save_llama(
-        tmp_path_factory.mktemp("tiny"),
-        seed=0,
-        hidden_size=64,
-        intermediate_size=96,
-        initializer_range=0.02,
-        tie_word_embeddings=True,
-    )
-
-
-@pytest.mark.parametrize("name", SIZES)
-def test_the_size_of_the_state_is_foretold(name: str, watched: Callable[..., Any]) -> None:
-    from engine.models import read_card
-
-    changes = {**RANK, "max_steps": 1, **SIZES[name]}
-    trainer, _ = watched(**changes)
-    config = trainer.plan.config
-    card = read_card(Path(config.model_name_or_path))
-    number = 2 if config.pure_bf16 else 4
-    told = optimiser_state_bytes(
-        card.shapes, config, number, head_numbers=card.hidden * card.head_dim
-    )
-    inner = trainer.optimizer.optimizer
-    held = sum(numbers_of(values) for values in inner.state.values())
-    if name.startswith("badam-layer") or name == "badam-bf16":
-        held = numbers_of(inner.state_dict())
-    elif name == "badam-ratio":
-        held += sum(
-            numbers_of(mask.indices()) + numbers_of(mask.values())
-            for mask in inner.mask_dict.values()
-        )
-    elif name == "grokadamw":
-        held = sum(numbers_of(group["state"]) for group in inner.state_dict()["param_groups"])
-    # Counters, and tables shared by all tensors of a kind, are not counted.
-    slack = 16 * len(card.shapes) + (2100 * len(card.shapes) if "8bit" in config.optim else 0)
-    assert told <= held + 16 and held - told <= max(slack, 0.01 * held), (told, held)
-
-
-def test_gradients_held_at_once(make_config: Callable[..., Any], model_folder: Path) -> None:
-    from engine.models import read_card
-
-    card = read_card(model_folder)
-    block = sum(math.prod(s) for n, s in card.shapes.items() if n.startswith("model.layers.0."))
-    for changes, expected in (
-        ({}, card.parameters),
-        ({"use_badam": True}, block),
-        ({"use_galore": True, "galore_layerwise": True}, card.vocab * card.hidden),
-        ({"optim": "lomo"}, card.vocab * card.hidden),
-    ):
-        config = make_config(finetuning_type="full", **changes)
-        assert gradient_weights(trained_shapes(card.shapes, config), config) == expected
