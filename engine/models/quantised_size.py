@@ -33,7 +33,7 @@ class QuantisationEffect:
     """What one way of holding the weights costs: `bytes` of all weights together.
 
     `method` is "" where nothing is quantised. `kept` are the bytes of tensors that stay as they
-    are. `steps` says what it does to a step.
+    are.
     """
 
     method: str
@@ -41,7 +41,6 @@ class QuantisationEffect:
     kind: str
     bytes: int
     kept: int
-    steps: str
 
     @property
     def name(self) -> str:
@@ -49,9 +48,6 @@ class QuantisationEffect:
         if self.bits is None:
             return "as they are"
         return f"{self.bits}-bit {self.kind}".strip()
-
-
-_UNPACKED = "steps are slower: the linear layers are unpacked each time"
 
 
 def quantised_weight_bytes(card: ModelCard, config: Any, precision: Precision) -> int:
@@ -79,36 +75,20 @@ def quantisation_effect(
     For a checkpoint that is quantised already there is one way only: its own.
     """
     if card.quantised:
-        return [QuantisationEffect(card.quantised, None, "", card.size_bytes, 0, _UNPACKED)]
+        return [QuantisationEffect(card.quantised, None, "", card.size_bytes, 0)]
     linear = set(quantised_tensors(card))
     kept = precision.weight_bytes * sum(
         count(shape) for name, shape in card.shapes.items() if name not in linear
     )
     plain = _bytes_of(card, precision, "bnb", None, False)
-    found = [QuantisationEffect("", None, "", plain, plain, "")]
+    found = [QuantisationEffect("", None, "", plain, plain)]
     double = bool(config.double_quantization)
     ways = [("bnb", 8, "int8"), ("bnb", 4, "nf4"), ("bnb", 4, "fp4")]
     ways += [("hqq", bits, "hqq") for bits in (8, 4, 3, 2, 1)]
     for method, bits, kind in ways:
         size = _bytes_of(card, precision, method, bits, double)
-        found.append(QuantisationEffect(method, bits, kind, size, kept, _UNPACKED))
+        found.append(QuantisationEffect(method, bits, kind, size, kept))
     return found
-
-
-def effect_of(card: ModelCard, config: Any, precision: Precision) -> str:
-    """One sentence for the form: "4-bit nf4: 88 MB instead of 269 MB; steps are slower: …"."""
-    plain = _bytes_of(card, precision, "bnb", None, False)
-    if card.quantised:
-        return (
-            f"The checkpoint is quantised already ({card.quantised}): {_megabytes(card.size_bytes)}"
-            f" instead of {_megabytes(plain)}; {_UNPACKED}."
-        )
-    if config.quantization_bit is None:
-        return f"The weights take {_megabytes(plain)} as they are."
-    now = quantised_weight_bytes(card, config, precision)
-    bits, method = config.quantization_bit, config.quantization_method
-    kind = method if method == "hqq" else ("int8" if bits == 8 else config.quantization_type)
-    return f"{bits}-bit {kind}: {_megabytes(now)} instead of {_megabytes(plain)}; {_UNPACKED}."
 
 
 def quantised_tensors(card: ModelCard) -> list[str]:
@@ -159,7 +139,3 @@ def _tensor_bytes(
     if not double:
         return size + blocks * _FLOAT
     return size + blocks + -(-blocks // BNB_NESTED_BLOCK) * _FLOAT + _NESTED_TABLE
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

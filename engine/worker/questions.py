@@ -133,17 +133,6 @@ def demo_ready() -> bool:
     return models.demo_ready()
 
 
-def weights_effect(card: ModelCard, config: RunConfig) -> str:
-    """What the run's quantisation costs and saves for this model, in a sentence."""
-    from engine.models.device import expected_device
-    from engine.models.precision import expected_precision
-    from engine.models.quantised_size import effect_of
-
-    machine = this_machine()
-    precision = expected_precision(config, machine, expected_device(config, machine))
-    return effect_of(card, config, precision)
-
-
 def precision_name(config: RunConfig) -> str:
     """The precision that a run would use on this machine, in a word: bf16, fp16, fp32."""
     from engine.models.device import expected_device

@@ -20,7 +20,6 @@ from engine.models.precision import Precision
 from engine.models.quantised import stored
 from engine.models.quantised.shapes import whole_shapes
 from engine.models.quantised_size import (
-    effect_of,
     quantisation_effect,
     quantised_tensors,
     quantised_weight_bytes,
@@ -138,12 +137,6 @@ def test_the_form_is_told_what_each_way_costs_for_this_model() -> None:
     assert sizes["bnb", 4] < sizes["bnb", 8] < sizes["", None]
     assert all(way.kept < way.bytes for way in found[1:])
     assert [way.name for way in found][:3] == ["as they are", "8-bit int8", "4-bit nf4"]
-    four = effect_of(card, settings_of(quantization_bit=4), BF16)
-    assert four == (
-        "4-bit nf4: 112 MB instead of 269 MB; steps are slower: the linear layers are unpacked "
-        "each time."
-    )
-    assert effect_of(card, settings_of(), BF16) == "The weights take 269 MB as they are."
 
 
 def test_sizes_are_told_without_torch() -> None:
@@ -309,7 +302,6 @@ def test_the_card_of_a_stored_checkpoint_counts_its_own_bytes(folder: Path) -> N
     assert quantised_weight_bytes(card, settings_of(quantization_bit=4), BF16) == 12_345
     (only,) = quantisation_effect(card, settings_of(), BF16)
     assert (only.method, only.bytes) == ("gptq", 12_345)
-    assert "quantised already (gptq)" in effect_of(card, settings_of(), BF16)
 
 
 def test_the_computing_type_follows_the_precision(folder: Path) -> None:
@@ -391,13 +383,6 @@ def test_the_seams_of_the_libraries_are_where_they_were(folder: Path) -> None:
     hqq = pytest.importorskip("hqq.core.quantize")
     assert hqq.Quantizer.SUPPORTED_BITS == [8, 6, 5, 4, 3, 2, 1.58, 1]
     assert hqq.Quantizer.bit_to_packing[6] == hqq.Quantizer.bit_to_packing[8]
-
-
-def test_the_screen_asks_in_a_sentence() -> None:
-    from engine.worker.questions import weights_effect
-
-    told = weights_effect(card_of(DEMO, "demo"), settings_of(quantization_bit=8))
-    assert told.startswith("8-bit int8: ") and "instead of" in told
 
 
 def test_a_quantised_checkpoint_of_any_family_has_a_card(tmp_path: Path) -> None:
