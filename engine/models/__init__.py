@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from engine.models.locate import ModelEntry, ModelFolder, known_models, remember, resolve
     from engine.models.memory import Forecast, checkpoint_bytes, disk_bytes, forecast
-    from engine.models.memory_advice import Advice, memory_advice
+    from engine.models.memory_advice import Advice
     from engine.models.precision import Precision, choose_precision
     from engine.models.rows import RowFacts, facts_of_rows
     from engine.models.threads import Threads, choose_threads, lower_priority, prepare_threads
@@ -58,7 +58,6 @@ _HOMES = {
     "load_tokenizer": "load",
     "load_with_adapter": "load",
     "lower_priority": "threads",
-    "memory_advice": "memory_advice",
     "prepare_threads": "threads",
     "read_card": "card",
     "remember": "locate",
@@ -97,7 +96,6 @@ __all__ = [
     "load_tokenizer",
     "load_with_adapter",
     "lower_priority",
-    "memory_advice",
     "prepare_threads",
     "read_card",
     "remember",

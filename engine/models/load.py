@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,7 +83,7 @@ def load_model(
     """
     from engine.models.computing import from_scratch, plan_computing, ready_to_compute
     from engine.models.kinds import model_class
-    from engine.models.mapped import let_file_go
+    from engine.models.mapped import exact_memory, let_file_go
     from engine.models.quantise import quantisation_options, quantise_linears
 
     plan = plan_computing(folder, config, device, for_training, adapters)
@@ -100,19 +101,21 @@ def load_model(
         options["num_labels"] = 1
     else:
         refuse_reward_model(folder)
-    try:
-        kind: Any = model_class(folder, head)
-        if for_training and config.train_from_scratch:
-            model: Any = from_scratch(kind, folder, options, device)
-        else:
-            model = kind.from_pretrained(str(folder), **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BadInput(model_problem(error, folder)) from error
-    if head == "score":
-        _ready_to_score(model, folder)
-    model = quantise_linears(model, config, precision, device, for_training)
-    if config.quantization_bit is not None and device == "cpu":
-        let_file_go(model)
+    packs = config.quantization_bit is not None and device == "cpu"
+    with exact_memory() if packs else nullcontext():
+        try:
+            kind: Any = model_class(folder, head)
+            if for_training and config.train_from_scratch:
+                model: Any = from_scratch(kind, folder, options, device)
+            else:
+                model = kind.from_pretrained(str(folder), **options)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise BadInput(model_problem(error, folder)) from error
+        if head == "score":
+            _ready_to_score(model, folder)
+        model = quantise_linears(model, config, precision, device, for_training)
+        if packs:
+            let_file_go(model)
     ready_to_compute(model, config, for_training, plan)
     model.config.use_cache = bool(config.use_kv_cache) and not for_training
     model.eval()

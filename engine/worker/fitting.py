@@ -33,7 +33,6 @@ _ROWS_BY = (
     "enable_thinking",
     "preserve_thinking",
     "packing",
-    "neat_packing",
     "distill_on",
     "identity_name",
     "identity_author",
@@ -57,7 +56,7 @@ class DiskUse:
 
 def rows_key(config: RunConfig) -> tuple[object, ...]:
     """What the facts of the rows follow from: the same key, the same facts."""
-    return tuple(getattr(config, name) for name in _ROWS_BY)
+    return tuple(getattr(config, name, None) for name in _ROWS_BY)
 
 
 def row_facts(config: RunConfig) -> RowFacts | None:
@@ -91,7 +90,7 @@ def forecast(card: ModelCard, config: RunConfig, rows: RowFacts | None = None) -
 
 def advice(card: ModelCard, config: RunConfig, rows: RowFacts | None = None) -> tuple[Advice, ...]:
     """What would make the run fit into this machine, the cheapest first; empty where it fits."""
-    from engine.models import memory_advice
+    from engine.models.memory_advice import memory_advice
     from engine.telemetry import read_machine
 
     return memory_advice(card, config, read_machine(), rows)
