@@ -35,10 +35,18 @@ LOWERED = {name: changes for name, changes in FAMILIES.items() if name not in LA
 @pytest.mark.parametrize("name", LOWERED)
 def test_twenty_steps_lower_the_loss(name: str, watched: Callable[..., Any]) -> None:
     _, listener = watched(
-        max_steps=20, badam_switch_interval=3, learning_rate=3e-3, **RANK, **LOWERED[name]
+        max_steps=20,
+        badam_switch_interval=3,
+        # Of each matrix a twentieth moves at a time.
+        learning_rate=2e-2 if name == "badam-ratio" else 3e-3,
+        lr_scheduler_type="constant",
+        **RANK,
+        **LOWERED[name],
     )
     losses = [event.loss for event in listener.of(StepLogged)]
-    assert sum(losses[-4:]) / 4 < sum(losses[:4]) / 4 - 0.05
+    first, last = sum(losses[:4]) / 4, sum(losses[-4:]) / 4
+    print(f"{name}: {first:.3f} to {last:.3f}")
+    assert last < first - 0.05
 
 
 DEMO: dict[str, dict[str, Any]] = {
