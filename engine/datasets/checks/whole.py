@@ -144,6 +144,8 @@ class _Check:
             return
         for example, encoded in zip(good, self.encode(good), strict=True):
             if isinstance(encoded, RowProblem):
+                if "drops or alters" in encoded.reason:
+                    self._at("masked").add(example.source_row)
                 reason = self._picture_fault(example) or encoded.reason
                 self._bad(RowProblem(self.rows.name, example.source_row, reason))
             elif isinstance(encoded, Encoded) and not any(encoded.trained):
@@ -171,8 +173,6 @@ class _Check:
         if isinstance(row, Encoded):
             size = len(row.ids)
             self.trained += sum(row.trained)
-            if example.kind == "conversation" and _changed(example, row.text):
-                self._at("changed").add(example.source_row)
         else:
             size = len(row.parts[0]) + max((len(part) for part in row.parts[1:]), default=0)
         self.lengths.append(size + row.cut)
@@ -284,13 +284,7 @@ class _Check:
             "masked",
             "warning",
             "the template masks {count}",
-            "{count} {have} an answer, but the template leaves nothing of it to train on.",
-        )
-        say(
-            "changed",
-            "warning",
-            "the template changes {count}",
-            "In {count} the template leaves out or changes part of an answer: look at the tokens.",
+            "{count} {have} an answer that the template masks away: it drops or alters it.",
         )
         cut = self.found.get("cut")
         if cut is not None and self.encoder is not None:
@@ -381,18 +375,6 @@ def _hash(text: str) -> int:
 def _content(example: Example) -> str:
     """All that is learnt from a row, but not where it stands."""
     return repr([getattr(example, f.name) for f in fields(example) if f.name != "source_row"])
-
-
-def _changed(example: Example, text: str) -> bool:
-    """Whether an answer does not stand in the rendered row as it stands in the set."""
-    for message in example.messages:
-        if message.role != "assistant":
-            continue
-        # Thoughts are the template's to keep or to leave out; a note tells what it does.
-        answer = message.content.split("</think>")[-1].strip()
-        if answer and answer not in text:
-            return True
-    return False
 
 
 def _no_answer(problem: RowProblem) -> bool:

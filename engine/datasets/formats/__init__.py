@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from engine.datasets.example import Example
 from engine.datasets.formats import alpaca, openai, sharegpt, text
+from engine.datasets.formats.characters import check_characters
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.registry import DatasetInfo
 
@@ -21,6 +24,24 @@ _CONVERTERS = {
 
 def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
     """The Example of `row`, whose number (from 1) is `number`. Raises RowFault with the reason."""
+    try:
+        example = _converted(row, info, number)
+        check_characters(example)
+    except RecursionError:
+        raise RowFault("it is nested too deeply") from None
+    return example
+
+
+def _converted(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
     if info.shape == "text":
         return text.convert(row, info, number)
-    return _CONVERTERS[info.formatting](row, info, number)
+    example = _CONVERTERS[info.formatting](row, info, number)
+    if example.media and info.file_name and Path(info.file_name).is_absolute():
+        # A set of the person's own list: its pictures lie beside its file, not in dataset_dir.
+        return replace(example, media=tuple(_beside(info, path) for path in example.media))
+    return example
+
+
+def _beside(info: DatasetInfo, path: str) -> str:
+    near = Path(str(info.file_name)).parent / path
+    return str(near) if "://" not in path and near.is_file() else path

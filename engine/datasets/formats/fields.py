@@ -48,6 +48,8 @@ def tools_field(row: Mapping[str, Any], column: str | None) -> tuple[Mapping[str
             value = json.loads(value)
         except json.JSONDecodeError as error:
             raise RowFault(f"{column!r} is not valid JSON: {error.msg}") from None
+        except (ValueError, RecursionError):
+            raise RowFault(f"{column!r} is no JSON that can be read") from None
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
@@ -82,7 +84,7 @@ def tool_call(value: Any) -> dict[str, Any]:
         # OpenAI writes the arguments as JSON in a string; templates want the object.
         try:
             arguments = json.loads(arguments) if arguments.strip() else {}
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise RowFault(
                 f"the arguments of the call {inner['name']!r} are not valid JSON"
             ) from None
@@ -94,5 +96,8 @@ def tool_call(value: Any) -> dict[str, Any]:
 
 def shown(value: Any) -> str:
     """A value, short, for a message."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):
+        text = f"a deep {type(value).__name__}"
     return text if len(text) <= 60 else text[:59] + "…"

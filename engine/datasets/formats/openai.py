@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
-from engine.datasets.formats.turns import build, check_order
+from engine.datasets.formats.turns import build, check_order, prompt_of_pair
 from engine.datasets.picture_rows import PLACEHOLDER
 from engine.datasets.registry import DatasetInfo, Tags
 
@@ -28,6 +28,8 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
     """Turns in order. The registry's tags name the fields; the published roles always hold."""
     column = info.columns.messages
     value = row.get(column) if column is not None else None
+    if column is None and info.ranking:
+        value, row = prompt_of_pair(row, info.columns)
     if not isinstance(value, list):
         raise RowFault(f"{column!r} is {'missing' if value is None else 'not a list of messages'}")
     pictures = _pictures(value)
@@ -105,7 +107,7 @@ def _message(item: Any, tags: Tags, name: str) -> Message:
 def _calls(content: str, name: str) -> list[Any]:
     try:
         value = json.loads(content)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise RowFault(f"{name}, a function call, is not valid JSON: {shown(content)}") from None
     return value if isinstance(value, list) else [value]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
-from engine.datasets.formats.turns import build, check_order
+from engine.datasets.formats.turns import build, check_order, prompt_of_pair
 from engine.datasets.registry import DatasetInfo, Tags
 
 
@@ -16,6 +16,8 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
     """Turns in order; a function-call turn becomes an assistant turn with tool calls."""
     column = info.columns.messages
     value = row.get(column) if column is not None else None
+    if column is None and info.ranking:
+        value, row = prompt_of_pair(row, info.columns)
     if not isinstance(value, list):
         raise RowFault(f"{column!r} is {'missing' if value is None else 'not a list of messages'}")
     messages = [_message(item, info.tags, place) for place, item in enumerate(value, 1)]
@@ -34,6 +36,8 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
 
 def _answer(row: Mapping[str, Any], column: str | None, tags: Tags) -> Message:
     value = row.get(column) if column is not None else None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if value is None:
         raise RowFault(f"there is no {column!r}")
     if isinstance(value, str):
@@ -81,7 +85,7 @@ def _call(content: str, name: str) -> Message:
     for start in _openings(content):
         try:
             value = json.loads(content[start:])
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         calls = value if isinstance(value, list) else [value]
         if calls:
@@ -100,4 +104,6 @@ def _openings(content: str) -> list[int]:
             places.append(position)
         position += len(line)
     inline = content.find("{")
-    return [*places, inline] if inline > 0 else places
+    places = [*places, inline] if inline > 0 else places
+    # Each is tried: a text of nothing but brackets has too many.
+    return places[:1000]

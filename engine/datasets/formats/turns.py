@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, label_field, media_field, tools_field
-from engine.datasets.registry import DatasetInfo
+from engine.datasets.registry import Columns, DatasetInfo
 
 _NAMES = {"user": "a user turn", "tool": "a tool result", "assistant": "an assistant turn"}
 
@@ -46,6 +46,25 @@ def check_order(messages: Sequence[Message], runs_of_tools: bool, answered: bool
         raise RowFault("the prompt ends with an assistant turn")
     if answered and not any(message.role == "assistant" for message in messages):
         raise RowFault("there is no assistant turn")
+
+
+def prompt_of_pair(row: Mapping[str, Any], columns: Columns) -> tuple[list[Any], dict[str, Any]]:
+    """Of a pair of whole conversations: the turns that both share, and the row with the last turn
+    of each as the answer. Hub sets come so: no column of their own holds the prompt.
+
+    Raises RowFault unless both are lists that differ in the last turn only.
+    """
+    answers: dict[str, Any] = {}
+    prompts = []
+    for column in (columns.chosen, columns.rejected):
+        value = row.get(column) if column is not None else None
+        if not isinstance(value, list) or len(value) < 2:
+            raise RowFault(f"{column!r} holds no prompt, and no column for one is named")
+        answers[str(column)] = value[-1]
+        prompts.append(value[:-1])
+    if prompts[0] != prompts[1]:
+        raise RowFault(f"{columns.chosen!r} and {columns.rejected!r} answer different prompts")
+    return prompts[0], {**row, **answers}
 
 
 def build(

@@ -62,6 +62,8 @@ def _size_at(path: Path, _changed: int) -> tuple[int, int]:
             width, height = opened.size
             # Orientations 5 to 8 lie on their side.
             turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except Image.DecompressionBombError:
+        raise RowFault(f"the picture {path.name} has more pixels than is safe to open") from None
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise RowFault(f"{path.name} is no picture that can be read ({_reason(error)})") from None
     return (height, width) if turned else (width, height)
