@@ -5,97 +5,41 @@ from __future__ import annotations
 import bisect
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokenizers import Encoding
-
 from engine.datasets.answers import Span, Tools, Turns, header_start, rendered_answers
 from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.cutoff import kept
+from engine.datasets.encoded import IGNORED, Answered, Encoded, Marked, Plan, TokenPiece
+from engine.datasets.endings import end_ids, prompt_untrained
 from engine.datasets.example import Example, Message, RowProblem
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.marking import starts_of
 from engine.datasets.media.chat_parts import PictureFormat, config_of, picture_words
 from engine.datasets.media.counts import counted
+from engine.datasets.packing import packs
 from engine.datasets.picture_rows import (
     READS_TEXT,
-    Laid,
     PictureReader,
     check_placeholders,
     kept_around,
 )
+from engine.datasets.shapes import Shapes
 from engine.datasets.thoughts import with_empty_thoughts
 from engine.datasets.tokenizer import FastTokenizer
+from engine.datasets.word_memo import WordMemo, word_memo
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
 
-IGNORED = -100  # the label that torch's cross entropy leaves out
+__all__ = ["IGNORED", "Answered", "Encoded", "Encoder", "TokenPiece", "packs"]
 
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A row as tokens. `trained[i]` tells whether token i counts in the loss; `labels` hold the
-    id there and -100 elsewhere. `cut` is how many tokens the cutoff took, `text` the whole text
-    before that. `pictures` names the row's pictures, in the order of their tokens."""
-
-    ids: list[int]
-    trained: list[bool]
-    cut: int
-    text: str
-    pictures: tuple[str, ...] = ()
-
-    @property
-    def labels(self) -> list[int]:
-        pairs = zip(self.ids, self.trained, strict=True)
-        return [token if trained else IGNORED for token, trained in pairs]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPiece:
-    """One token for the token view; the pieces' texts joined are the row's text (a picture's tokens
-    but the last have none)."""
-
-    text: str
-    id: int
-    part: Literal["prompt", "trained", "cut", "picture"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A row rendered: its text, the answers in it, and what the cutoff needs to know of turns.
-    `marked` is the row as tokens where it has pictures."""
-
-    text: str
-    spans: list[Span]
-    turns: list[dict[str, Any]]
-    tools: list[Mapping[str, Any]] | None
-    laid: Laid | None = None
-    marked: _Marked | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A row up to its last answer, which stands at ids[start:stop]. `header` is how many tokens
-    before it open its turn. `inside` tells which tokens are of pictures, where there are any."""
-
-    ids: list[int]
-    start: int
-    stop: int
-    header: int
-    inside: list[bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Marked:
-    ids: list[int]
-    starts: list[int]
-    trained: list[bool]
-    stays: list[bool] | None
-    text: str
+# Ids, where each begins, and whether that is counted in bytes (else in characters).
+Found = tuple[list[int], list[int], bool]
 
 
 class Encoder:
@@ -124,7 +68,7 @@ class Encoder:
             config.tool_format,
         )
         if config.train_on_prompt and self.chat.efficient_eos:
-            raise _prompt_untrained(config.template or "")
+            raise prompt_untrained(config.template or "")
         # How pictures become tokens; None for a model that reads none.
         self.pictures: PictureReader | None = (
             None if words is None else counted(weights_folder, words, self.tokenizer, config)
@@ -136,7 +80,12 @@ class Encoder:
         self._mask_history = bool(config.mask_history)
         # Packed text is cut into rows afterwards, and nothing of it is lost.
         self._cuts_text = not packs(config)
-        self.eos_ids = self._end_ids()
+        self.eos_ids = end_ids(self.tokenizer, self.chat)
+        self._shapes = Shapes(self.chat)
+
+    @cached_property
+    def _memo(self) -> WordMemo | None:
+        return word_memo(self.tokenizer.backend)
 
     @property
     def template_source(self) -> str:
@@ -147,6 +96,7 @@ class Encoder:
         """The same encoder under another `enable_thinking`."""
         other = copy.copy(self)
         other.chat = self.chat.with_thinking(thinking)
+        other._shapes = Shapes(other.chat)
         other.__dict__.pop("opening_tokens", None)
         return other
 
@@ -156,14 +106,14 @@ class Encoder:
 
     def encode(self, example: Example) -> Encoded:
         """One row as tokens. Raises BadInput where the model's template can't express it."""
-        row = self._encoded(self._marked([self._plan_or_raise(example)], [example])[0])
-        return replace(row, pictures=example.media)
+        row = self._marked([self._plan_or_raise(example)], [example])[0]
+        return self._encoded(row, example.media)
 
     def encode_batch(
         self, examples: Sequence[Example], dataset: str = ""
     ) -> list[Encoded | RowProblem]:
         """Many rows at once, the same result as one by one; bad rows come back as RowProblem."""
-        plans: list[_Plan | RowProblem] = []
+        plans: list[Plan | RowProblem] = []
         for example in examples:
             try:
                 plans.append(self._plan(example))
@@ -172,13 +122,13 @@ class Encoder:
         good = [
             (plan, example)
             for plan, example in zip(plans, examples, strict=True)
-            if isinstance(plan, _Plan)
+            if isinstance(plan, Plan)
         ]
-        marked = iter(self._marked([plan for plan, _ in good], [example for _, example in good]))
+        marked = iter(
+            self._marked([plan for plan, _ in good], [example for _, example in good], many=True)
+        )
         return [
-            plan
-            if isinstance(plan, RowProblem)
-            else replace(self._encoded(next(marked)), pictures=example.media)
+            plan if isinstance(plan, RowProblem) else self._encoded(next(marked), example.media)
             for plan, example in zip(plans, examples, strict=True)
         ]
 
@@ -265,7 +215,7 @@ class Encoder:
             raise RowFault("there is no answer")
         if plan.laid is None:
             encoding = self.tokenizer.backend.encode(plan.text, add_special_tokens=False)
-            ids, starts, inside = list(encoding.ids), _starts(encoding), None
+            ids, starts, inside = list(encoding.ids), starts_of(encoding), None
         else:
             ids, starts, inside = plan.laid.ids, plan.laid.starts, plan.laid.inside
         span = plan.spans[-1]
@@ -286,36 +236,35 @@ class Encoder:
         asked, plain = (self.chat.render(turns, None, opening) for opening in (True, False))
         return len(self.tokenizer.encode(asked.removeprefix(plain)))
 
-    def _plan_or_raise(self, example: Example) -> _Plan:
+    def _plan_or_raise(self, example: Example) -> Plan:
         try:
             return self._plan(example)
         except RowFault as fault:
             raise self._refused(example, fault) from None
 
     def _refused(self, example: Example, fault: RowFault) -> BadInput:
-        what = str(fault)
         return BadInput(
             Problem(
-                f"The row can't be written for this model: {what}.",
+                f"The row can't be written for this model: {fault}.",
                 f"row {example.source_row}",
                 "Correct the row, or choose a model whose template fits.",
                 "dataset",
             )
         )
 
-    def _plan(self, example: Example) -> _Plan:
+    def _plan(self, example: Example) -> Plan:
         if example.kind == "text":
-            return _Plan(example.text, [], [], None)
+            return Plan(example.text, [], [], None)
         messages = self.chat.in_training(self._conversation(example), self._mask_history)
         turns, tools = self.chat.turns(messages, self._system(example.system), example.tools)
         if self.pictures is None and not example.media:
             text, spans = self._with_answers(turns, tools)
-            return _Plan(text, spans, turns, tools)
+            return Plan(text, spans, turns, tools)
         if self.pictures is None:
             raise RowFault(READS_TEXT)
         check_placeholders(example)
         text, spans = self._with_answers(turns, tools)
-        plan = _Plan(text, spans, turns, tools)
+        plan = Plan(text, spans, turns, tools)
         if not example.media:
             return plan
         laid = self.pictures.lay_out(text, example.media)
@@ -323,7 +272,8 @@ class Encoder:
 
     def _with_answers(self, turns: Turns, tools: Tools) -> tuple[str, list[Span]]:
         """The text of a conversation, its answers in it, and the thoughts they are given."""
-        text, spans = rendered_answers(self.chat, turns, tools)
+        quick = None if tools or self.pictures else self._shapes.answers(turns)
+        text, spans = quick or rendered_answers(self.chat, turns, tools)
         if self.chat.way is None or self.chat.thinking is None:
             return text, spans
         return with_empty_thoughts(text, spans, self.chat.way, self.chat.thinking)
@@ -350,37 +300,56 @@ class Encoder:
     def _system(self, system: str) -> str:
         return system or self._default_system or ""
 
-    def _marked(self, plans: Sequence[_Plan], examples: Sequence[Example]) -> list[_Marked]:
-        encodings = iter(
-            self.tokenizer.backend.encode_batch(
-                [plan.text for plan in plans if plan.marked is None], add_special_tokens=False
-            )
-        )
-        rows: list[_Marked] = []
+    def _marked(
+        self, plans: Sequence[Plan], examples: Sequence[Example], many: bool = False
+    ) -> list[Marked]:
+        """`many` takes the quick way where there is one; starts are then counted in bytes."""
+        texts = [plan.text for plan in plans if plan.marked is None]
+        memo = self._memo if many else None
+        found = iter(self._quickly(memo, texts) if memo else self._slowly(texts))
+        rows: list[Marked] = []
         for plan, example in zip(plans, examples, strict=True):
             if plan.marked is not None:
                 rows.append(plan.marked)
                 continue
-            encoding = next(encodings)
+            ids, starts, in_bytes = next(found)
             if example.kind == "text":
-                rows.append(self._mark_text(encoding, plan))
+                rows.append(self._mark_text(ids, starts, plan))
             else:
-                rows.append(self._mark(list(encoding.ids), _starts(encoding), plan))
+                rows.append(self._mark(ids, starts, plan, in_bytes=in_bytes))
         return rows
+
+    def _slowly(self, texts: Sequence[str]) -> list[Found]:
+        encodings = self.tokenizer.backend.encode_batch(texts, add_special_tokens=False)
+        return [(list(encoding.ids), starts_of(encoding), False) for encoding in encodings]
+
+    def _quickly(self, memo: WordMemo, texts: Sequence[str]) -> list[Found]:
+        found = []
+        for text, ids in zip(texts, memo.encode(texts), strict=True):
+            starts = memo.starts(ids, text)
+            if starts is None:
+                found += self._slowly([text])
+            else:
+                found.append((ids, starts, not text.isascii()))
+        return found
 
     def _mark(
         self,
         ids: list[int],
         starts: list[int],
-        plan: _Plan,
+        plan: Plan,
         inside: Sequence[bool] | None = None,
-    ) -> _Marked:
+        in_bytes: bool = False,
+    ) -> Marked:
         """`inside` tells which tokens are of pictures: they train nothing, and are never cut.
         Raises RowFault where the cutoff leaves them no room."""
-        ranges = [
-            (bisect.bisect_left(starts, span.start), bisect.bisect_left(starts, span.end))
-            for span in plan.spans
-        ]
+
+        def token_at(place: int) -> int:
+            if in_bytes:
+                place = len(plan.text[:place].encode())
+            return bisect.bisect_left(starts, place)
+
+        ranges = [(token_at(span.start), token_at(span.end)) for span in plan.spans]
         trained = [self._train_on_prompt] * len(ids)
         for start, stop in ranges[-1:] if self._mask_history else ranges:
             trained[start:stop] = [True] * (stop - start)
@@ -389,7 +358,7 @@ class Encoder:
 
             def header(k: int) -> int:
                 place = header_start(self.chat, plan.turns, plan.tools, plan.spans[k])
-                return ranges[k][0] - bisect.bisect_left(starts, place)
+                return ranges[k][0] - token_at(place)
 
             if inside is None:
                 stays = kept(ranges, len(ids), self.cutoff, header, self._mask_history)
@@ -397,11 +366,10 @@ class Encoder:
                 stays = kept_around(inside, ranges, self.cutoff, header, self._mask_history)
         if inside is not None:
             trained = [mark and not within for mark, within in zip(trained, inside, strict=True)]
-        return _Marked(ids, starts, trained, stays, plan.text)
+        return Marked(ids, starts, trained, stays, plan.text)
 
-    def _mark_text(self, encoding: Encoding, plan: _Plan) -> _Marked:
+    def _mark_text(self, ids: list[int], starts: list[int], plan: Plan) -> Marked:
         """Plain text: all of it is learnt, and that it ends."""
-        ids, starts = list(encoding.ids), _starts(encoding)
         text = plan.text
         bos, opening = self.tokenizer.bos_id, self.tokenizer.bos_token or ""
         if bos is not None and self.tokenizer.adds_bos:
@@ -413,62 +381,14 @@ class Encoder:
         stays = None
         if self._cuts_text and self.cutoff is not None and len(ids) > self.cutoff:
             stays = [place < self.cutoff for place in range(len(ids))]
-        return _Marked(ids, starts, [True] * len(ids), stays, text)
+        return Marked(ids, starts, [True] * len(ids), stays, text)
 
-    def _encoded(self, row: _Marked) -> Encoded:
+    def _encoded(self, row: Marked, pictures: tuple[str, ...]) -> Encoded:
         if row.stays is None:
-            return Encoded(row.ids, row.trained, 0, row.text)
+            return Encoded(row.ids, row.trained, 0, row.text, pictures)
         ids = [token for token, stays in zip(row.ids, row.stays, strict=True) if stays]
         trained = [mark for mark, stays in zip(row.trained, row.stays, strict=True) if stays]
-        return Encoded(ids, trained, len(row.ids) - len(ids), row.text)
-
-    def _end_ids(self) -> tuple[int, ...]:
-        """The tokenizer's end ids, and the token with which the template closes an answer."""
-        found = list(self.tokenizer.eos_ids)
-        turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
-        try:
-            text, spans = rendered_answers(self.chat, turns, None)
-        except RowFault:
-            return tuple(found)
-        for token in self.tokenizer.encode(text[spans[0].start : spans[0].end]):
-            special = self.tokenizer.backend.id_to_token(token) in self.tokenizer.special_texts
-            if special and token != self.tokenizer.bos_id and token not in found:
-                found.append(token)
-        return tuple(found)
-
-
-def _prompt_untrained(name: str) -> BadInput:
-    """Rule 48: where no answer but the last is closed, a prompt would be learned as its ending."""
-    return BadInput(
-        Problem(
-            f"train_on_prompt can't be used with template {name}: it closes only the last answer "
-            "of a row, so that the model would learn to go on with the next question.",
-            "train_on_prompt",
-            "Switch train_on_prompt off, or leave template out.",
-            "train_on_prompt",
-        )
-    )
-
-
-def packs(config: RunConfig) -> bool:
-    """Whether a run joins its texts and cuts them into rows of full length (pre-training)."""
-    return config.stage == "pt" and config.packing is not False
-
-
-def _starts(encoding: Encoding) -> list[int]:
-    """Where each token begins in the text, never falling.
-
-    Byte-level tokenizers leave blanks out of their offsets, and give each piece of a character
-    that spans several tokens the whole character: a token begins where the one before it ended,
-    and a further piece of a character where that character began.
-    """
-    starts: list[int] = []
-    reached = 0
-    for start, end in encoding.offsets:
-        begin = min(start, reached) if end <= reached else reached
-        starts.append(max(begin, starts[-1]) if starts else 0)
-        reached = max(reached, end)
-    return starts
+        return Encoded(ids, trained, len(row.ids) - len(ids), row.text, pictures)
 
 
 def _message(value: Any) -> Message:

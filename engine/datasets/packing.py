@@ -6,8 +6,18 @@ token sees all tokens before it, those of earlier texts included, as is usual in
 
 from __future__ import annotations
 
-from engine.datasets.encode import Encoded
+from typing import TYPE_CHECKING
+
+from engine.datasets.encoded import Encoded
 from engine.datasets.stage_rows import TokenRows
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+
+
+def packs(config: RunConfig) -> bool:
+    """Whether a run joins its texts and cuts them into rows of full length (pre-training)."""
+    return config.stage == "pt" and config.packing is not False
 
 
 def pack(rows: TokenRows, length: int) -> TokenRows:

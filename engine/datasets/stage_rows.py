@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from engine.datasets.encode import IGNORED, Encoded
+from engine.datasets.encoded import IGNORED, Encoded
 
 RowForm = Literal["tokens", "pairs", "feedback", "prompts"]
 _FORMS: dict[str, RowForm] = {

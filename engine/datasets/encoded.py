@@ -1,0 +1,74 @@
+"""What a row is on its way to tokens, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.datasets.answers import Span
+from engine.datasets.picture_rows import Laid
+
+IGNORED = -100  # the label that torch's cross entropy leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A row as tokens. `trained[i]` tells whether token i counts in the loss; `labels` hold the
+    id there and -100 elsewhere. `cut` is how many tokens the cutoff took, `text` the whole text
+    before that. `pictures` names the row's pictures, in the order of their tokens."""
+
+    ids: list[int]
+    trained: list[bool]
+    cut: int
+    text: str
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> list[int]:
+        pairs = zip(self.ids, self.trained, strict=True)
+        return [token if trained else IGNORED for token, trained in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPiece:
+    """One token for the token view; the pieces' texts joined are the row's text (a picture's tokens
+    but the last have none)."""
+
+    text: str
+    id: int
+    part: Literal["prompt", "trained", "cut", "picture"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A row rendered: its text, the answers in it, and what the cutoff needs to know of turns.
+    `marked` is the row as tokens where it has pictures."""
+
+    text: str
+    spans: list[Span]
+    turns: list[dict[str, Any]]
+    tools: list[Mapping[str, Any]] | None
+    laid: Laid | None = None
+    marked: Marked | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A row up to its last answer, which stands at ids[start:stop]. `header` is how many tokens
+    before it open its turn. `inside` tells which tokens are of pictures, where there are any."""
+
+    ids: list[int]
+    start: int
+    stop: int
+    header: int
+    inside: list[bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    ids: list[int]
+    starts: list[int]
+    trained: list[bool]
+    stays: list[bool] | None
+    text: str
