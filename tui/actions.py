@@ -211,16 +211,48 @@ ACTIONS: tuple[Action, ...] = (
         False,
     ),
     _action("data.folder", "d", _m("folder"), _m("Another dataset folder"), "folder", 3),
+    _action(
+        "data.add", "a plus", _m("add a set"), _m("Make a set of a file of rows"), "add_set", 4
+    ),
     _action("rows.next", "down", _m("row"), _m("Next row"), "next_row", 1, False, "↑↓"),
     _action("rows.previous", "up", "", _m("Previous row"), "previous_row", 0, False),
     _action("rows.down", "j", "", _m("Scroll a long row down"), "scroll_lines(1)", 0, False),
     _action("rows.up", "k", "", _m("Scroll a long row up"), "scroll_lines(-1)", 0, False),
     _action("rows.go", "g", _m("go to"), _m("Go to a row by its number"), "go_to_row", 2),
     _action(
-        "rows.search", "slash", _m("search"), _m("Find a row that holds a text"), "search_rows", 3
+        "rows.search",
+        "slash",
+        _m("search"),
+        _m("Find a row that holds a text or fits an expression"),
+        "search_rows",
+        3,
     ),
     _action(
         "rows.again", "n", _m("next match"), _m("Next row that holds the text"), "search_again", 4
+    ),
+    _action(
+        "rows.filter",
+        "f",
+        _m("filter"),
+        _m("Show only rows of a role or a length"),
+        "filter_rows",
+        4,
+    ),
+    _action(
+        "rows.sort",
+        "o",
+        _m("order"),
+        _m("Longest rows first by tokens, shortest first, or as they stand"),
+        "sort_rows",
+        6,
+    ),
+    _action(
+        "rows.check",
+        "i",
+        _m("check"),
+        _m("Check the set: rows that can't be used, lengths, duplicates"),
+        "check_set",
+        4,
     ),
     _action("rows.view", "v", _m("view"), _m("Conversation, tokens, raw fields"), "next_view", 5),
     _action(

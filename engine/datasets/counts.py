@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 from engine.datasets.files import open_path
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic
 
-# Larger JSON and CSV files are counted when they are opened, not when they are listed.
-_COUNT_UP_TO = 64 * 2**20
+# Larger files are counted when they are opened, not when they are listed.
+_COUNT_UP_TO = 16 * 2**20
+_SIZE = 2
 
 
 class RowCounts:
@@ -33,11 +35,12 @@ class RowCounts:
 
         Raises BadInput for a file that can't be read.
         """
-        stamp = _stamp(path)
-        known = self._known.get(str(path.resolve()))
-        if stamp and known and known[:2] == stamp:
-            return known[2]
-        if stamp and stamp[1] > _COUNT_UP_TO:
+        now = stamp(path)
+        known = self._known.get(os.path.realpath(path))
+        # Counts that an older finetui wrote have fewer numbers in front.
+        if now and known and known[:-1] == now:
+            return known[-1]
+        if now and now[_SIZE] > _COUNT_UP_TO:
             return None
         rows = len(open_path(path))
         self.learn(path, rows)
@@ -45,11 +48,11 @@ class RowCounts:
 
     def learn(self, path: Path, rows: int) -> None:
         """Remember a count that opening the file has shown."""
-        stamp = _stamp(path)
-        if stamp:
-            value = [*stamp, rows]
-            if self._known.get(str(path.resolve())) != value:
-                self._known[str(path.resolve())] = value
+        now = stamp(path)
+        if now:
+            value = [*now, rows]
+            if self._known.get(os.path.realpath(path)) != value:
+                self._known[os.path.realpath(path)] = value
                 self._new = True
 
     def save(self) -> None:
@@ -60,8 +63,8 @@ class RowCounts:
             self._new = False
 
 
-def _stamp(path: Path) -> list[int] | None:
-    """Modification time and size; for a folder the newest and the sum of its files."""
+def stamp(path: Path) -> list[int] | None:
+    """Times, size and place of the file; for a folder of all its files. None where unreadable."""
     try:
         files = [item for item in path.iterdir() if item.is_file()] if path.is_dir() else [path]
         stats = [item.stat() for item in files]
@@ -69,4 +72,10 @@ def _stamp(path: Path) -> list[int] | None:
         return None
     if not stats:
         return None
-    return [max(s.st_mtime_ns for s in stats), sum(s.st_size for s in stats)]
+    return [
+        max(s.st_mtime_ns for s in stats),
+        max(s.st_ctime_ns for s in stats),
+        sum(s.st_size for s in stats),
+        sum(s.st_ino for s in stats),
+        len(stats),
+    ]

@@ -1,19 +1,31 @@
-"""Files of rows: json, jsonl, csv, parquet, arrow and txt, read lazily, faults located."""
+"""Files of rows: json, jsonl, csv, parquet, arrow and txt, also packed; faults are located.
+
+Small ones are read at once. Larger ones are opened by an index (`engine.datasets.index`), which
+is made in the background while their first rows are looked at already.
+"""
 
 from __future__ import annotations
 
+import bisect
 import codecs
 import csv
+import io
 import json
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
+from engine.datasets.index.packed import PACKED, inner_suffix, is_packed
 from engine.problem import BadInput, Problem
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt")
+# Files of text up to this many bytes are read whole, without an index.
+SMALL = 4 << 20
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# What a line without a row is made of.
+_BLANKS = " \t\r\n\x0b\x0c"
 
 
 class Rows(Protocol):
@@ -28,20 +40,33 @@ class Rows(Protocol):
 
 
 def open_file(path: Path) -> Rows:
-    """The rows of one file, by its suffix. Raises BadInput for a file that can't be read at all."""
-    suffix = path.suffix.lower()
+    """The rows of one file, by its suffix. Raises BadInput for a file that can't be read at all.
+
+    Faults of a large one that stand far behind its beginning are told when they are met: by the
+    rows there, and by `len`.
+    """
+    suffix = inner_suffix(path)
     if suffix not in SUFFIXES:
-        raise _bad(
-            f"Rows can't be read from a {suffix or 'nameless'} file.",
+        raise bad_file(
+            f"Rows can't be read from a {path.suffix.lower() or 'nameless'} file.",
             path,
-            f"Known kinds: {', '.join(SUFFIXES)}.",
+            f"Known kinds: {', '.join(SUFFIXES)}, and each packed: {', '.join(PACKED)}.",
         )
     try:
         if suffix in (".parquet", ".arrow"):
             from engine.datasets.tables import open_table
 
             return open_table(path)
-        _check_encoding(path)
+        size = path.stat().st_size
+        if is_packed(path) or size > SMALL:
+            from engine.datasets.index import open_indexed
+
+            rows = open_indexed(path, suffix)
+            if size <= SMALL:
+                len(rows)  # whatever is wrong with it is known now
+            return rows
+        with path.open("rb") as file:
+            check_encoding(file.read(64), path)
         if suffix == ".json":
             return _open_json(path)
         if suffix == ".jsonl":
@@ -54,16 +79,17 @@ def open_file(path: Path) -> Rows:
 def unreadable(path: Path, error: OSError) -> BadInput:
     """The sentence for a file that the system won't open."""
     if isinstance(error, FileNotFoundError):
-        return _bad(f"There is no file {path.name}.", path, "Check file_name in the registry.")
+        return bad_file(f"There is no file {path.name}.", path, "Check file_name in the registry.")
     reason = error.strerror or str(error)
-    return _bad(f"{path.name} can't be read: {reason}.", path, "Check its permissions.")
+    return bad_file(f"{path.name} can't be read: {reason}.", path, "Check its permissions.")
 
 
 def read_json(path: Path) -> Any:
     """Parse a whole JSON file (a BOM is fine). Raises BadInput with line and column."""
     try:
-        _check_encoding(path)
-        return parse_json(decode(path.read_bytes(), path), path)
+        raw = path.read_bytes()
+        check_encoding(raw[:64], path)
+        return parse_json(decode(raw, path), path)
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -74,13 +100,19 @@ def parse_json(text: str, path: Path, first_line: int = 1) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        raise _bad(
+        raise bad_file(
             f"{path.name} is not valid JSON: {_plain(error.msg)}.",
             f"{path}, line {line}, column {error.colno}",
             "Correct it there.",
         ) from None
+    except ValueError:
+        raise bad_file(
+            f"{path.name} holds a number with more digits than can be read.",
+            f"{path}, line {first_line}",
+            "Write it as text.",
+        ) from None
     except RecursionError:
-        raise _bad(
+        raise bad_file(
             f"{path.name} is nested too deeply to be a dataset.",
             f"{path}, line {first_line}",
             "Check its brackets.",
@@ -93,7 +125,7 @@ def decode(raw: bytes, path: Path, first_line: int = 1) -> str:
         return raw.decode("utf-8-sig" if first_line == 1 else "utf-8")
     except UnicodeDecodeError as error:
         line = first_line + raw.count(b"\n", 0, error.start)
-        raise _bad(
+        raise bad_file(
             f"{path.name} is not UTF-8: the byte 0x{raw[error.start]:02x} does not belong there.",
             f"{path}, line {line}",
             "Convert the file to UTF-8, for example with iconv.",
@@ -111,7 +143,8 @@ class LineRows:
         position = 0
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if line.strip(b" \t\r\n\xef\xbb\xbf"):
+                text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if text.strip(_BLANKS.encode()):
                     self._starts.append(position)
                     self._lines.append(number)
                 position += len(line)
@@ -142,7 +175,7 @@ class CsvRows:
     def __getitem__(self, index: int) -> dict[str, str]:
         row = self._rows[index]
         if len(row) != len(self._header):
-            raise _bad(
+            raise bad_file(
                 f"The row has {len(row)} fields, the header has {len(self._header)}.",
                 f"{self._path}, line {self._lines[index]}",
                 "Put quotes around fields that hold commas.",
@@ -151,30 +184,101 @@ class CsvRows:
 
 
 class JoinedRows:
-    """Several files as one, in order."""
+    """Several files as one, in order. What is known of one counts once those before are done."""
 
     def __init__(self, parts: Sequence[Rows]) -> None:
-        self._parts = [part for part in parts if len(part)]
-        self._length = sum(len(part) for part in self._parts)
+        self._parts = parts
+        self._ends: list[int] | None = None
 
     def __len__(self) -> int:
-        return self._length
+        return sum(len(part) for part in self._parts)
 
     def __getitem__(self, index: int) -> Any:
+        if index < 0:
+            raise IndexError(index)
+        if self._ends is None and self.done and self.fault is None:
+            self._ends = list(accumulate(len(part) for part in self._parts))
+        if self._ends is not None:
+            place = bisect.bisect_right(self._ends, index)
+            if place == len(self._parts):
+                raise IndexError(index)
+            return self._parts[place][index - (self._ends[place - 1] if place else 0)]
         for part in self._parts:
-            if index < len(part):
+            if index < known_rows(part) or index < len(part):
                 return part[index]
             index -= len(part)
         raise IndexError(index)
 
+    @property
+    def known(self) -> int:
+        count = 0
+        for part in self._parts:
+            count += known_rows(part)
+            if not getattr(part, "done", True):
+                break
+        return count
+
+    @property
+    def done(self) -> bool:
+        return all(getattr(part, "done", True) for part in self._parts)
+
+    @property
+    def share(self) -> float:
+        shares = [getattr(part, "share", 1.0) for part in self._parts]
+        return sum(shares) / len(shares)
+
+    @property
+    def fault(self) -> BaseException | None:
+        faults = (getattr(part, "fault", None) for part in self._parts)
+        return next((fault for fault in faults if fault is not None), None)
+
+    def stretch(self, index: int) -> tuple[range, bytes] | None:
+        before = 0
+        for part in self._parts:
+            if index - before < known_rows(part) or index - before < len(part):
+                found = stretch_of(part, index - before)
+                if found is None:
+                    return None
+                return range(found[0].start + before, found[0].stop + before), found[1]
+            before += len(part)
+        return None
+
+    def close(self) -> None:
+        for part in self._parts:
+            if hasattr(part, "close"):
+                part.close()
+
+
+def stretch_of(rows: Rows, index: int) -> tuple[range, bytes] | None:
+    """Rows from `index` on that lie together, and the bytes that hold them; None where no index
+    was made of them."""
+    found: tuple[range, bytes] | None = None
+    if hasattr(rows, "stretch"):
+        found = rows.stretch(index)
+    return found
+
+
+def known_rows(rows: Rows) -> int:
+    """How many rows can be read at once: all, where no index is being made."""
+    known = getattr(rows, "known", None)
+    return len(rows) if known is None else int(known)
+
 
 def open_path(path: Path) -> Rows:
     """The rows of a file, or of a folder's files in the order of their names."""
-    if not path.is_dir():
+    try:
+        plain, folder = path.is_file(), path.is_dir()
+        if not plain and not folder and path.exists():
+            raise bad_file(
+                f"{path.name} is a device or a pipe, not a file of rows.", path, "Give a file."
+            )
+    except (OSError, ValueError) as error:  # a name too long, or a link that leads to itself
+        raise unreadable(path, OSError(str(error))) from None
+    if not folder:
         return open_file(path)
-    files = [item for item in sorted(path.iterdir()) if item.suffix.lower() in SUFFIXES]
+    files = [item for item in sorted(path.iterdir()) if inner_suffix(item) in SUFFIXES]
     if not files:
-        raise _bad(
+        raise bad_file(
             f"The folder {path.name} holds no rows.",
             path,
             f"Put {', '.join(SUFFIXES)} files there.",
@@ -195,7 +299,7 @@ def _open_json(path: Path) -> Rows:
         return value
     if isinstance(value, dict) and len(text.strip().splitlines()) == 1:
         return [value]
-    raise _bad(
+    raise bad_file(
         f"{path.name} holds {_kind(value)}, not a list of rows.",
         path,
         "A JSON dataset is one list of objects: [ {…}, {…} ].",
@@ -206,7 +310,9 @@ def _open_lines(path: Path) -> Rows:
     rows = LineRows(path)
     if len(rows):
         try:
-            rows[0]
+            first = rows[0]
+            if len(rows) == 1 and isinstance(first, list):
+                return first  # the whole list on one line
         except BadInput:
             # A list of objects under the name .jsonl; if it is neither, the lines' faults stand.
             text = decode(path.read_bytes(), path)
@@ -231,7 +337,7 @@ def _read_csv(path: Path) -> CsvRows:
     # The default limit of 128 KiB a field is shorter than long documents are.
     csv.field_size_limit(2**31 - 1)
     text = decode(path.read_bytes(), path)
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[list[str]] = []
     lines = array("Q")
     try:
@@ -241,29 +347,43 @@ def _read_csv(path: Path) -> CsvRows:
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise _bad(
+        raise bad_file(
             f"{path.name} is not valid CSV: {error}.",
             f"{path}, line {reader.line_num}",
             "Correct the quotes there.",
         ) from None
     if not header:
-        raise _bad(f"{path.name} has no header line.", path, "Name the columns in its first line.")
+        raise bad_file(
+            f"{path.name} has no header line.", path, "Name the columns in its first line."
+        )
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise bad_file(
+            f"{path.name} has two columns named {twice!r}.", f"{path}, line 1", "Rename one."
+        )
     return CsvRows(path, header, rows, lines)
 
 
 def _read_text(path: Path) -> list[dict[str, str]]:
     text = decode(path.read_bytes(), path)
-    return [{"text": line} for line in text.split("\n") if line.strip()]
+    return [{"text": line.rstrip("\r")} for line in text.split("\n") if line.strip(_BLANKS)]
 
 
-def _check_encoding(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] in _UTF16:
-        raise _bad(
+def check_encoding(head: bytes, path: Path) -> None:
+    """Refuse a file whose first bytes show that it is UTF-16 or UTF-32."""
+    if head and not any(head):
+        raise bad_file(
+            f"{path.name} begins with zero bytes: it was not written to its end.",
+            path,
+            "Fetch or write it again.",
+        )
+    # Every second byte of plain text is 0 there, with a byte order mark or without.
+    bare = len(head) >= 4 and (not any(head[0:16:2]) or not any(head[1:16:2]))
+    if head[:2] in _UTF16 or bare:
+        raise bad_file(
             f"{path.name} is UTF-16, not UTF-8.",
             path,
-            f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > new.json",
+            f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > new{path.suffix}",
         )
 
 
@@ -276,5 +396,6 @@ def _plain(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _bad(what: str, where: Path | str, hint: str) -> BadInput:
+def bad_file(what: str, where: Path | str, hint: str) -> BadInput:
+    """The error for a file that can't be used."""
     return BadInput(Problem(what, str(where), hint, "dataset"))

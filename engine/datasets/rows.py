@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.counts import RowCounts
 from engine.datasets.example import Example, RowProblem
-from engine.datasets.files import Rows, open_path
+from engine.datasets.files import Rows, known_rows, open_path, stretch_of
 from engine.datasets.fill import Fill, is_filled
 from engine.datasets.formats import RowFault, convert
 from engine.datasets.registry import DatasetInfo, find_dataset
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class RowIndex:
-    """Rows of `info`, from 0. Thread-safe to read; parsing happens when a row is asked for."""
+    """Rows of `info`, from 0. Thread-safe to read; parsing happens when a row is asked for.
+
+    A large file is still being gone through when this is made: `known` rows can be read at once,
+    others and `len` wait for it.
+    """
 
     def __init__(self, info: DatasetInfo, rows: Rows, fill: Fill | None = None) -> None:
         self.info = info
@@ -29,6 +33,64 @@ class RowIndex:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def known(self) -> int:
+        """How many rows can be read without waiting."""
+        return known_rows(self._rows)
+
+    def has(self, index: int) -> bool:
+        """Whether there is a row `index`; waits until that is known. Raises BadInput where a fault
+        of the file stands in the way."""
+        if index < self.known:
+            return True
+        if not self.done:
+            try:
+                self._rows[index]
+            except IndexError:
+                return False
+            except BadInput:
+                if index >= self.known:
+                    raise
+            return True
+        return index < len(self)
+
+    @property
+    def done(self) -> bool:
+        """Whether no more rows will be known: all are, or `fault` stands in the way."""
+        return bool(getattr(self._rows, "done", True))
+
+    @property
+    def share(self) -> float:
+        """How much of the files has been gone through, 0 to 1."""
+        return float(getattr(self._rows, "share", 1.0))
+
+    @property
+    def fault(self) -> BaseException | None:
+        """Why the rows behind the known ones can't be had, if so."""
+        return getattr(self._rows, "fault", None)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows as their files hold them."""
+        return self._rows
+
+    def learn_count(self) -> None:
+        """Remember how many rows there are, for the list of sets."""
+        if self.info.path is not None:
+            counts = RowCounts()
+            counts.learn(self.info.path, len(self))
+            counts.save()
+
+    def stretch(self, index: int) -> tuple[range, bytes] | None:
+        """Rows from `index` on that lie together in a file, and the bytes that hold them; None
+        where its files have no such bytes. Raises BadInput."""
+        return stretch_of(self._rows, index)
+
+    def close(self) -> None:
+        """Give up what of the files is still to be gone through."""
+        if hasattr(self._rows, "close"):
+            self._rows.close()
 
     def raw(self, index: int) -> dict[str, Any]:
         """Row `index` as the file holds it. Raises BadInput, naming the line, if it can't be."""
@@ -79,10 +141,14 @@ def open_rows(
 
         return RowIndex(info, open_hub(info, token), fill)
     rows = open_path(info.path)
-    counts = RowCounts()
-    counts.learn(info.path, len(rows))
-    counts.save()
-    return RowIndex(info, rows, fill)
+    index = RowIndex(info, rows, fill)
+    if index.done and index.fault is None:
+        index.learn_count()
+    if info.split != "train":
+        from engine.datasets.split import part_of
+
+        return RowIndex(info, part_of(rows, info.split, info.name), fill)
+    return index
 
 
 def _not_an_object(info: DatasetInfo, index: int, row: Any) -> Any:

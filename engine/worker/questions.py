@@ -55,7 +55,8 @@ class DataFacts:
 @dataclass(frozen=True)
 class RowView:
     """One row of a set, from three sides. `index` counts from 0; `pieces` is empty where the row
-    can't be rendered, and `problem` then says why."""
+    can't be rendered, and `problem` then says why. While the set is being indexed, `share` of it
+    is done, `total` are the rows known so far, and a row behind them comes empty."""
 
     dataset: str
     index: int
@@ -64,6 +65,7 @@ class RowView:
     example: Example | None
     pieces: tuple[TokenPiece, ...]
     problem: str = ""
+    share: float = 1.0
 
 
 def datasets_in(folder: str | None) -> list[DatasetEntry]:
@@ -147,7 +149,11 @@ def data_facts(entries: Sequence[DatasetEntry], config: RunConfig) -> DataFacts:
 
     Rows that turn out unusable are only known once they are read; the run says so then.
     """
-    rows = {entry.name: entry.rows for entry in entries}
+    rows = {
+        # Random rows of it, and some twice where there are fewer.
+        entry.name: (entry.info.num_samples if entry.info else None) or entry.rows
+        for entry in entries
+    }
     missing = tuple(name for name in config.datasets if rows.get(name) is None)
     most = config.max_samples
     counts = [rows[name] or 0 for name in config.datasets if rows.get(name) is not None]
@@ -168,14 +174,6 @@ def this_machine() -> Machine:
     return read_machine()
 
 
-# The screen looks at rows of one set with one model at a time.
-@lru_cache(maxsize=2)
-def _open(folder: str | None, name: str, filled: tuple[str | None, str | None]) -> RowIndex:
-    from engine.datasets import Fill, open_rows
-
-    return open_rows(name, folder, Fill(*filled))
-
-
 _encoders: dict[tuple[Path, str], Encoder] = {}
 
 
@@ -193,7 +191,9 @@ def _encoder(folder: Path, config: RunConfig) -> Encoder:
 
 
 def _rows_of(name: str, config: RunConfig) -> RowIndex:
-    return _open(config.dataset_dir, name, (config.identity_name, config.identity_author))
+    from engine.worker.rows import rows_of
+
+    return rows_of(name, config)
 
 
 def row_view(name: str, index: int, config: RunConfig) -> RowView:
@@ -202,22 +202,30 @@ def row_view(name: str, index: int, config: RunConfig) -> RowView:
     The tokens are those that would be trained on: the same encoder makes them. Raises BadInput
     where the set can't be read.
     """
+    from engine.worker.rows import reached
+
     rows = _rows_of(name, config)
-    total = len(rows)
+    come = reached(rows, index)
+    share = 1.0 if rows.done else min(rows.share, 0.999)
+    total = rows.known
+    if not come:
+        return RowView(name, index, total, {}, None, (), share=share)
     if total == 0:
+        if isinstance(rows.fault, BadInput):
+            raise BadInput(rows.fault.problem)
         return RowView(name, 0, 0, {}, None, (), "The set holds no row.")
     index = max(0, min(index, total - 1))
     try:
         raw = rows.raw(index)
     except BadInput as error:
-        return RowView(name, index, total, {}, None, (), str(error.problem))
+        return RowView(name, index, total, {}, None, (), str(error.problem), share)
     from engine.datasets import RowProblem
 
     example = rows.example(index)
     if isinstance(example, RowProblem):
-        return RowView(name, index, total, raw, None, (), example.reason)
+        return RowView(name, index, total, raw, None, (), example.reason, share)
     pieces, problem = _pieces(example, config)
-    return RowView(name, index, total, raw, example, pieces, problem)
+    return RowView(name, index, total, raw, example, pieces, problem, share)
 
 
 def _pieces(example: Example, config: RunConfig) -> tuple[tuple[TokenPiece, ...], str]:
@@ -247,22 +255,6 @@ def _asked(pieces: tuple[TokenPiece, ...]) -> tuple[TokenPiece, ...]:
         last -= 1
     return tuple(replace(one, part="prompt") if one.part == "trained" else one
                  for one in pieces[:last])  # fmt: skip
-
-
-def find_row(name: str, text: str, after: int, config: RunConfig) -> int | None:
-    """The first row behind `after` (from 0, round the end) that holds `text`, any case."""
-    rows = _rows_of(name, config)
-    wanted = text.lower()
-    total = len(rows)
-    for step in range(1, total + 1):
-        index = (after + step) % total
-        try:
-            raw = rows.raw(index)
-        except BadInput:
-            continue
-        if wanted in json.dumps(raw, ensure_ascii=False).lower():
-            return index
-    return None
 
 
 def completions_of(run: Path) -> tuple[Completions, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -15,10 +16,11 @@ from engine.problem import FinetuiError
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.language import _
+from tui.panes.row_finding import RowFinding
 from tui.panes.row_pictures import PicturesOfRows
 from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
+from tui.panes.set_checks import SetChecks
 from tui.panes.thought_views import thought_lines
-from tui.panes.view import View
 from tui.panes.words import row_count
 from tui.shell import shell
 from tui.terminal.colours import Depth, choose_depth
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from engine.datasets.media.preview import Preview
     from engine.worker.questions import DatasetEntry, RowView
     from engine.worker.row_pictures import RowPictures
+    from engine.worker.rows import IndexState
     from engine.worker.thoughts import ThoughtView
     from tui.studio import Studio
 
@@ -45,7 +48,7 @@ class RowPanel(LinesPanel, inherit_bindings=False):
     ]
 
 
-class DataView(View):
+class DataView(RowFinding):
     """Rows of the highlighted set."""
 
     home = "data"
@@ -55,7 +58,7 @@ class DataView(View):
     DataView RowPanel { height: 3fr; }
     DataView #aside { height: 2fr; }
     DataView #tokens { height: 1fr; }
-    DataView #source { height: 5; }
+    DataView #source { height: 6; }
     DataView.narrow #aside { display: none; }
     DataView.wide { layout: horizontal; }
     DataView.wide RowPanel { width: 3fr; height: 1fr; }
@@ -73,10 +76,11 @@ class DataView(View):
         self.thoughts: ThoughtView | None = None
         self._asked: object = None
         self.pictures = PicturesOfRows(studio, self._pictures_came)
+        self.checks = SetChecks(studio, self._check_told)
         self._asked_thoughts: object = None
         self._places: dict[str, int] = {}
-        self._fault = ""
-        self._found = ""
+        self._dataset = ""
+        self._asked_state: object = None
 
     def compose(self) -> ComposeResult:
         yield self.row_panel
@@ -112,7 +116,11 @@ class DataView(View):
             self.token_panel.set_lines([])
             self.source_panel.set_lines([])
             return
-        index = self._places.get(entry.name, 0)
+        if entry.name != self._dataset:
+            self._dataset = entry.name
+            self.leave_set()
+        self.follow()
+        index = self.order.row_at(self.place)
         asked = (entry.name, index, self.studio.config, self.studio.demo_ready)
         if asked != self._asked:
             self._asked = asked
@@ -120,7 +128,44 @@ class DataView(View):
         if self.mode == THOUGHTS and asked != self._asked_thoughts:
             self._asked_thoughts = asked
             self._ask_thoughts(entry.name, index)
+        row = self.row
+        if row is not None and row.dataset == entry.name and row.share < 1:
+            self._ask_state(entry.name)
         self._draw(entry)
+
+    def _ask_state(self, name: str) -> None:
+        """How far the index is, once a tick."""
+        from engine.worker.rows import index_state
+
+        def answered(future: Future[IndexState]) -> None:
+            shell(self).call_from_thread_later(self._take_state, future)
+
+        if self._asked_state is None:
+            self._asked_state = name
+            self.studio.ask(answered, index_state, name, self.studio.config, key="index")
+
+    def _take_state(self, future: Future[IndexState]) -> None:
+        self._asked_state = None
+        try:
+            state = future.result()
+        except (CancelledError, FinetuiError, OSError):
+            return  # the row itself says what is wrong with its set
+        row = self.row
+        if row is None or row.dataset != state.dataset:
+            return
+        waits = row.example is None and row.index >= row.total
+        self.row = replace(row, total=state.known, share=state.share)
+        if state.problem and row.share < 1:
+            self.app.notify(visible(state.problem), severity="error")
+        elif state.share == 1:
+            self.studio.datasets = [
+                replace(one, rows=state.known) if one.name == state.dataset else one
+                for one in self.studio.datasets
+            ]
+            self.studio.look_again()
+        if waits and (row.index < state.known or state.share == 1):
+            self._asked = None
+            self.show()
 
     def _ask(self, name: str, index: int) -> None:
         from engine.worker.questions import row_view
@@ -188,15 +233,19 @@ class DataView(View):
         if self.mode == THOUGHTS:
             figure += [(" · ", "dim"), (_("thoughts"), "accent")]
         self.row_panel.set_figure(figure)
-        if row is None:
+        if row is None or self._not_reached(row):
             self.row_panel.set_title(entry.name)
             words = self._fault or _("The row is being read …")
+            if row is not None:
+                words = f"{_('Row')} {thousands(row.index + 1)}: {_('not indexed yet …')}"
             role = "error" if self._fault else "dim"
             lines = wrap_cells(visible(words), self._width())
-            self.row_panel.set_lines([[], *([(line, role)] for line in lines)])
+            told = self.told_line(row.share if row is not None else 1.0)
+            self.row_panel.set_lines([told, *([(line, role)] for line in lines)])
             self.token_panel.set_lines([])
             return
-        place = f"{_('row')} {thousands(row.index + 1)} {_('of')} {thousands(row.total)}"
+        more = "+" if row.share < 1 else ""
+        place = f"{_('row')} {thousands(row.index + 1)} {_('of')} {thousands(row.total)}{more}"
         self.row_panel.set_title(f"{entry.name}   {place}")
         self.row_panel.set_lines(self._row_lines(row))
         self.token_panel.set_lines(self._token_summary(row))
@@ -214,17 +263,20 @@ class DataView(View):
         return lines
 
     def _row_lines(self, row: RowView) -> list[Line]:
+        told = self.told_line(row.share)
+        if self.order.sort and row.pieces:
+            told = [*told, (f": {thousands(len(row.pieces))} {_('tokens')}", "dim")]
         if self.mode == "tokens":
-            return [[], *self._token_lines(row, self._width())]
+            return [told, *self._token_lines(row, self._width())]
         if self.mode == "raw":
-            return [[], *self._raw_lines(row)]
+            return [told, *self._raw_lines(row)]
         if self.mode == THOUGHTS:
-            return [[], *self._thought_lines()]
+            return [told, *self._thought_lines()]
         if row.problem and row.example is None:
             faulty = wrap_cells(visible(row.problem), self._width())
-            return [[], *([(part, "error")] for part in faulty), [], *self._raw_lines(row)]
+            return [told, *([(part, "error")] for part in faulty), [], *self._raw_lines(row)]
         stage = self.studio.config.stage
-        return [[], *row_lines(row.example, stage, self._width(), self._previews(row))]
+        return [told, *row_lines(row.example, stage, self._width(), self._previews(row))]
 
     def _thought_lines(self) -> list[Line]:
         if self.thoughts is None:
@@ -272,6 +324,7 @@ class DataView(View):
         if entry.shape in ("preference", "text"):
             first = f"{name} · {entry.kind} · {row_count(entry)} · {size(entry.size_bytes)}"
         lines = [[(first, "text")]]
+        lines += self.checks.lines(entry.name, max(20, self.source_panel.content_width - 2))
         if self.row is not None and self.row.dataset == entry.name:
             lines.append([(_("columns"), "dim"), (_columns(entry, self.row), "text")])
         reason = self.studio.misfit(entry)
@@ -279,30 +332,74 @@ class DataView(View):
             lines.append([(f"{_('not for this stage')}: {_(reason)}", "warning")])
         self.source_panel.set_lines(lines)
 
-    # Walking
+    def _check_told(self) -> None:
+        shell(self).call_from_thread_later(self._take_check)
 
-    def _go(self, index: int) -> None:
+    def _take_check(self) -> None:
+        entry = self.entry_shown
+        lines = self.checks.lines(entry.name, 200) if entry is not None else []
+        if lines and self.has_class("narrow"):
+            # The panel that says it has no room there.
+            self.app.notify(" ".join(text for line in lines for text, _role in line))
+        self.show()
+
+    def action_check_set(self) -> None:
+        """Begin a check of the set; once there is a verdict, what it found."""
         entry = self.entry_shown
         if entry is None:
             return
-        last = max(0, (entry.rows or 1) - 1)
-        self._places[entry.name] = max(0, min(index, last))
+        run = self.checks.of(entry.name)
+        if run is None or run.state.problem:
+            self.checks.begin(entry.name)
+        elif run.state.found is not None:
+            from tui.dialogs.check import CheckCard
+
+            def chosen(row: int | None) -> None:
+                if row is not None:
+                    self._go_to_row(entry.name, row)
+
+            self.app.push_screen(CheckCard(lambda: run.state), chosen)
+        self.show()
+
+    # Walking
+
+    @staticmethod
+    def _not_reached(row: RowView) -> bool:
+        return row.share < 1 and row.index >= row.total
+
+    def _last(self, entry: DatasetEntry) -> int:
+        """The last place of the order that can be gone to now."""
+        if self.order.numbers is not None:
+            return max(0, len(self.order.numbers) - 1)
+        row = self.row
+        known = row.total if row is not None and row.dataset == entry.name else entry.rows
+        return max(0, (known or 1) - 1)
+
+    def go(self, place: int) -> None:
+        entry = self.entry_shown
+        if entry is None:
+            return
+        self._places[entry.name] = max(0, min(place, self._last(entry)))
         self.row_panel.to_top()
         self.show()
 
     @property
-    def _index(self) -> int:
+    def place(self) -> int:
         entry = self.entry_shown
         return self._places.get(entry.name, 0) if entry is not None else 0
+
+    @property
+    def _index(self) -> int:
+        return self.order.row_at(self.place)
 
     def action_scroll_lines(self, by: int) -> None:
         self.row_panel.action_scroll_lines(by)
 
     def action_next_row(self) -> None:
-        self._go(self._index + 1)
+        self.go(self.place + 1)
 
     def action_previous_row(self) -> None:
-        self._go(self._index - 1)
+        self.go(self.place - 1)
 
     def action_thoughts(self) -> None:
         self.mode = VIEWS[0] if self.mode == THOUGHTS else THOUGHTS
@@ -333,55 +430,31 @@ class DataView(View):
         entry = self.entry_shown
         if entry is None:
             return
-        total = entry.rows or 0
+        row = self.row if self.row is not None and self.row.dataset == entry.name else None
+        total = row.total if row is not None else entry.rows or 0
+        indexing = row is not None and row.share < 1
 
         def check(text: str) -> str:
             number = text.replace(",", "").strip()
-            if not number.isdigit() or not 1 <= int(number) <= total:
-                return f"{_('Type a number from 1 to')} {thousands(total)}."
-            return ""
+            if number.isdecimal() and int(number) >= 1 and (indexing or int(number) <= total):
+                return ""
+            return f"{_('Type a number from 1 to')} {thousands(total)}."
 
         def typed(text: str | None) -> None:
             if text is not None:
-                self._go(int(text.replace(",", "").strip()) - 1)
+                self._go_to_row(entry.name, int(text.replace(",", "").strip()) - 1)
 
-        note = f"1 … {thousands(total)}"
+        note = f"1 … {thousands(total)}{'+' if indexing else ''}"
         self.app.push_screen(AskLine(_("Go to row"), "", note, check), typed)
 
-    def action_search_rows(self) -> None:
-        def typed(text: str | None) -> None:
-            if text:
-                self._found = text
-                self.action_search_again()
-
-        self.app.push_screen(AskLine(_("Find a row that holds"), self._found), typed)
-
-    def action_search_again(self) -> None:
-        from engine.worker.questions import find_row
-
-        entry = self.entry_shown
-        if entry is None or not self._found:
-            self.action_search_rows()
-            return
-
-        def answered(future: Future[int | None]) -> None:
-            shell(self).call_from_thread_later(self._take_found, future)
-
-        args = (entry.name, self._found, self._index, self.studio.config)
-        self.studio.ask(answered, find_row, *args, key="find")
-
-    def _take_found(self, future: Future[int | None]) -> None:
-        try:
-            index = future.result()
-        except CancelledError:
-            return
-        except (FinetuiError, OSError) as error:
-            self.app.notify(str(error), severity="error")
-            return
-        if index is None:
-            self.app.notify(f"{_('No row holds')} “{self._found}”.")
-        else:
-            self._go(index)
+    def _go_to_row(self, name: str, row: int) -> None:
+        """Show a row by its number, also one that the index has not come to."""
+        numbers = self.order.numbers
+        if numbers is not None and row not in numbers:
+            self.leave_set()  # the row is not among those shown: show all again
+        self._places[name] = self.order.place_of(row)
+        self.row_panel.to_top()
+        self.show()
 
 
 def _columns(entry: DatasetEntry, row: RowView) -> str:
