@@ -26,6 +26,7 @@ from tui.panes.rail import Rail
 from tui.panes.top import top_state
 from tui.places import Places
 from tui.remembered import Remembered
+from tui.set_actions import SetActions
 from tui.studio import Studio
 from tui.theme import current_theme, load_theme, set_current_theme, to_textual_theme
 from tui.widgets.key_line import KeyLine
@@ -56,7 +57,7 @@ class Later(Message):
         self.args = args
 
 
-class FinetuiApp(Places, MemoryActions, LookActions, ModelActions):
+class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
     """One screen over one engine."""
 
     ENABLE_COMMAND_PALETTE = False

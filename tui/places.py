@@ -72,7 +72,8 @@ class Places(Shell):
         tabs.open(panel or view.home or self.view_name)
 
     def _focused_panel(self) -> str | None:
-        node: Widget | None = self.focused
+        # A dialog over the screen has a focus of its own: it moves nothing below it.
+        node: Widget | None = self.screen_stack[0].focused
         for name, panel in self.rail.panels.items():
             if node is panel:
                 return name

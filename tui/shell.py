@@ -86,6 +86,10 @@ class Shell(App[int]):
         """Ask for a dataset folder."""
         raise NotImplementedError
 
+    def action_add_set(self) -> None:
+        """Make a set of a file."""
+        raise NotImplementedError
+
     def action_resume_run(self) -> None:
         """Go on from a checkpoint of the run in the list."""
         raise NotImplementedError

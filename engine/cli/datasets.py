@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from engine.cli import dataset_check
+from engine.cli import dataset_add, dataset_check
 from engine.cli.output import output, visible
 from engine.cli.words import size
 from engine.problem import BadInput, Problem
@@ -98,6 +98,7 @@ def show(
     return 0
 
 
+app.command("add")(dataset_add.add)
 app.command("check")(dataset_check.check)
 
 

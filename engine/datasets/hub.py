@@ -1,66 +1,186 @@
-"""Datasets of the Hugging Face hub. Everything here may take long: never on the screen's thread."""
+"""Sets that lie elsewhere: on the hubs, in a bucket, in a hub's registry. All of it may take long:
+never on the screen's thread."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.problem import BadInput, Problem
+from engine.problem import BadInput, FinetuiError, Problem, Stopped
 
 if TYPE_CHECKING:
+    from engine.datasets.draft import Draft
     from engine.datasets.registry import DatasetInfo
 
+# activity, done, total, unit: how far a fetch is.
+Progress = Callable[[str, float, float, str], None]
+CheckStop = Callable[[], object]
+CLOUDS = ("s3://", "gs://", "gcs://")
+_PREFIXES = {"hf:": "hf_hub_url", "ms:": "ms_hub_url"}
 
-def open_hub(info: DatasetInfo, token: str | None = None) -> Any:
-    """Download a hub set (once; it is kept in the hub's own cache) and return its rows.
 
-    Raises BadInput when the hub can't be reached, or for a hub that finetui doesn't know yet.
+def open_hub(
+    info: DatasetInfo,
+    token: str | None = None,
+    ms_token: str | None = None,
+    progress: Progress | None = None,
+    check_stop: CheckStop | None = None,
+) -> Any:
+    """Fetch a set (once; it is kept in the hub's own cache or ours) and return its rows.
+
+    Where an entry names both hubs, USE_MODELSCOPE_HUB=1 prefers ModelScope's. `token` is of the
+    Hugging Face hub, `ms_token` of ModelScope. Raises BadInput when it can't be had.
     """
-    if not info.hf_hub_url:
+    fetch = (progress or _silent, check_stop or _on)
+    if info.ms_hub_url and (not info.hf_hub_url or _prefers_modelscope()):
+        from engine.datasets.modelscope import fetch_dataset
+
+        folder = fetch_dataset(info.ms_hub_url, info.hub_folder, ms_token, *fetch)
+        return _load(info, info.ms_hub_url, str(folder), None)
+    if info.hf_hub_url:
+        return _load(info, info.hf_hub_url, info.hf_hub_url, token)
+    if info.om_hub_url:
         raise _bad(
-            f"{info.name!r} comes from {info.hub}, a source that is not here yet.",
+            f"{info.name!r} lies on the Modelers hub, which finetui does not fetch from.",
             info,
-            "Download it and give file_name, or give hf_hub_url.",
+            f"Fetch {info.om_hub_url} with its own client (openmind_hub), and give file_name.",
         )
-    try:
-        import datasets
-    except ImportError:
-        raise _bad("Hub sets need the package datasets.", info, "pip install datasets") from None
-    try:
-        return datasets.load_dataset(
-            info.hf_hub_url, info.subset, split=info.split, data_dir=info.hub_folder, token=token
-        )
-    except FileNotFoundError:
-        # `datasets` says so of a repository that is not there, and of one it may not see.
-        raise _bad(
-            f"There is no dataset {info.hf_hub_url} on the hub, or it can't be reached from here.",
-            info,
-            "Check the name and the network, or download the files and give file_name.",
-        ) from None
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise _bad(
-            f"{info.hf_hub_url} could not be loaded from the hub: {reason.rstrip('.')}.",
-            info,
-            "Check the network, subset and split, or download the files and give file_name.",
-        ) from None
+    if info.cloud_file_name:
+        from engine.datasets.cloud import fetch_cloud
+        from engine.datasets.files import open_path
+
+        return open_path(fetch_cloud(info.name, info.cloud_file_name, *fetch))
+    return _open_remote(info, token)
 
 
-def remote_registry(repo: str) -> Path:
+def is_hub_name(source: str) -> bool:
+    """Whether a typed source is a hub's (`hf:org/name`, `ms:org/name`) or a bucket's."""
+    return source.startswith((*_PREFIXES, *CLOUDS))
+
+
+def detect_hub(
+    source: str, subset: str | None = None, split: str | None = None, token: str | None = None
+) -> Draft:
+    """What a hub set holds, as `detect` of a file. It is fetched. Raises BadInput."""
+    from engine.datasets.detect import detect_rows
+    from engine.datasets.registry import read_entry
+
+    prefix = next((one for one in _PREFIXES if source.startswith(one)), "")
+    where = source.removeprefix(prefix)
+    given = {_PREFIXES.get(prefix, "cloud_file_name"): where}
+    given |= {key: value for key, value in (("subset", subset), ("split", split)) if value}
+    name = where.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "set"
+    info = read_entry(name, given, Path())
+    return detect_rows(open_hub(info, token), name, None, given)
+
+
+def remote_registry(repo: str, token: str | None = None) -> Path:
     """The folder of a registry that lives on the hub (`dataset_dir: REMOTE:org/repo`)."""
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(repo, "dataset_info.json", repo_type="dataset")).parent
-    except (OSError, ValueError, RuntimeError):
+        return Path(
+            hf_hub_download(repo, "dataset_info.json", repo_type="dataset", token=token)
+        ).parent
+    except (OSError, ValueError, RuntimeError) as error:
         raise BadInput(
             Problem(
-                f"The registry {repo} could not be fetched from the hub.",
+                f"The registry {repo} could not be fetched from the hub: {_why(error)}.",
                 f"dataset_dir REMOTE:{repo}",
                 "Check the name and the network, or download it and give its folder.",
                 "dataset_dir",
             )
         ) from None
+
+
+def _open_remote(info: DatasetInfo, token: str | None) -> Any:
+    """A file or folder that lies beside a hub's registry."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from engine.datasets.files import open_path
+
+    assert info.remote is not None and info.file_name is not None
+    repo, name = info.remote, info.file_name
+    try:
+        try:
+            path = Path(hf_hub_download(repo, name, repo_type="dataset", token=token))
+        except EntryNotFoundError:
+            root = snapshot_download(
+                repo, repo_type="dataset", allow_patterns=f"{name}/*", token=token
+            )
+            path = Path(root) / name
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _bad(
+            f"{name} of {repo} could not be fetched from the hub: {_why(error)}.",
+            info,
+            "Check the name and the network, or download it and give file_name.",
+        ) from None
+    return open_path(path)
+
+
+def _load(info: DatasetInfo, name: str, place: str, token: str | None) -> Any:
+    """By the package `datasets`: from the hub, or from a folder fetched already."""
+    try:
+        import datasets
+    except ImportError:
+        raise _bad("Hub sets need the package datasets.", info, "pip install datasets") from None
+    try:
+        # Of a folder that was fetched by its `folder`, only that is there.
+        found = datasets.load_dataset(
+            place, info.subset, split=info.split, data_dir=info.hub_folder, token=token
+        )
+    except (FinetuiError, Stopped):
+        raise
+    except FileNotFoundError:
+        # `datasets` says so of a repository that is not there, and of one it may not see.
+        raise _bad(
+            f"There is no dataset {name} on the hub, or it can't be reached from here.",
+            info,
+            "Check the name and the network, or download the files and give file_name.",
+        ) from None
+    except Exception as error:
+        # Its errors are of no common kind: each reader below it brings its own.
+        raise _bad(
+            f"{name} could not be loaded from the hub: {_why(error)}.",
+            info,
+            "Check the network, subset and split, or download the files and give file_name.",
+        ) from None
+    return _undecoded(found)
+
+
+def _undecoded(found: Any) -> Any:
+    """Pictures and sounds as the file has them: a row that is read is not to be decoded."""
+    import datasets
+
+    features = getattr(found, "features", None) or {}
+    for name, feature in features.items():
+        for kind in ("Image", "Audio", "Video"):
+            made = getattr(datasets, kind, None)
+            if made is not None and isinstance(feature, made):
+                found = found.cast_column(name, made(decode=False))
+    return found
+
+
+def _prefers_modelscope() -> bool:
+    return os.environ.get("USE_MODELSCOPE_HUB", "").lower() in ("1", "true", "y", "yes")
+
+
+def _silent(activity: str, done: float, total: float, unit: str) -> None:
+    """Progress that nobody watches."""
+
+
+def _on() -> None:
+    """Nobody asks to stop."""
+
+
+def _why(error: BaseException) -> str:
+    if type(error).__name__ == "LocalEntryNotFoundError" and error.__cause__ is not None:
+        error = error.__cause__  # why the hub could not be asked
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".: ")
 
 
 def _bad(what: str, info: DatasetInfo, hint: str) -> BadInput:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.config.media import PICTURE_STAGES
 from engine.datasets.counts import RowCounts
-from engine.datasets.registry import DatasetInfo, Formatting, Shape, read_registry
+from engine.datasets.registry import DatasetInfo, Formatting, Shape, known_sets
 from engine.problem import BadInput, Problem
 
 
@@ -28,11 +28,12 @@ class DatasetEntry:
 
 
 def list_datasets(dataset_dir: str | Path | None = None) -> list[DatasetEntry]:
-    """The sets of a folder in the registry's order (None: the default folder).
+    """The sets of a folder in the registry's order (None: the default folder), then the person's
+    own; see `known_sets`.
 
     Raises BadInput where the registry itself can't be read.
     """
-    registry = read_registry(dataset_dir)
+    registry = known_sets(dataset_dir)
     counts = RowCounts()
     entries = [_entry(info, counts) for info in registry.infos.values()]
     counts.save()

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.paths import default_dataset_dir
+from engine.datasets.index.packed import inner_suffix
+from engine.paths import config_dir, default_dataset_dir
 from engine.problem import BadInput, Problem
 
 REGISTRY = "dataset_info.json"
+ONLINE, REMOTE = "ONLINE", "REMOTE:"
 Formatting = Literal["alpaca", "sharegpt", "openai"]
 Shape = Literal["conversation", "preference", "feedback", "text", "tools"]
 
@@ -94,6 +96,8 @@ class DatasetInfo:
     columns: Columns = field(default_factory=Columns)
     tags: Tags = field(default_factory=Tags)
     said_columns: bool = False
+    # The hub repository whose registry this is from: its files lie there too.
+    remote: str | None = None
 
     @property
     def shape(self) -> Shape:
@@ -114,12 +118,12 @@ class DatasetInfo:
 
     @property
     def is_text_file(self) -> bool:
-        return self.path is not None and self.path.suffix.lower() == ".txt"
+        return self.hub is None and inner_suffix(Path(self.file_name or "")) == ".txt"
 
     @property
     def path(self) -> Path | None:
         """The file or folder on disk, or None for a set of a hub."""
-        if self.hub is not None or self.file_name is None:
+        if self.hub is not None or self.file_name is None or self.remote is not None:
             return None
         return self.folder / self.file_name
 
@@ -131,6 +135,8 @@ class DatasetInfo:
     @property
     def source(self) -> str:
         """Where the rows come from, for a person."""
+        if self.remote is not None and self.hub is None:
+            return f"{self.remote}/{self.file_name}"
         return self.hub or self.file_name or self.name
 
 
@@ -141,6 +147,11 @@ class Registry:
     folder: Path
     infos: Mapping[str, DatasetInfo]
     problems: Mapping[str, Problem]
+
+
+def own_sets_dir() -> Path:
+    """The person's own list of sets, whatever folder is chosen; its files may lie anywhere."""
+    return config_dir() / "sets"
 
 
 def read_registry(dataset_dir: str | Path | None = None) -> Registry:
@@ -163,29 +174,61 @@ def read_registry(dataset_dir: str | Path | None = None) -> Registry:
             str(path),
             'Write one such as {"my_set": {"file_name": "my_set.json"}}, or set dataset_dir.',
         )
-    entries = _parse(path)
+    anywhere = folder.absolute() == own_sets_dir().absolute()
     infos: dict[str, DatasetInfo] = {}
     problems: dict[str, Problem] = {}
-    for name, value in entries.items():
+    for name, value in _parse(path).items():
         try:
-            infos[name] = _entry(name, value, folder)
+            infos[name] = read_entry(name, value, folder, anywhere)
         except BadInput as error:
             problems[name] = error.problem
     return Registry(folder, infos, problems)
 
 
+def known_sets(dataset_dir: str | Path | None = None) -> Registry:
+    """What `dataset_dir` offers: a folder's sets and, after them, those of the person's own list;
+    those of a hub's registry for `REMOTE:org/repo`; none for `ONLINE`, where any id is one.
+
+    Raises BadInput where the folder's or the hub's registry can't be read; a fault of the own list
+    is a problem of its own. `REMOTE:` may take long: not on the screen's thread.
+    """
+    given = str(dataset_dir or "")
+    if given == ONLINE:
+        return Registry(Path(), {}, {})
+    if given.startswith(REMOTE):
+        from engine.datasets.hub import remote_registry
+
+        repo = given.removeprefix(REMOTE)
+        found = read_registry(remote_registry(repo))
+        infos = {name: replace(info, remote=repo) for name, info in found.infos.items()}
+        return Registry(found.folder, infos, found.problems)
+    registry = read_registry(dataset_dir)
+    own = own_sets_dir()
+    if not (own / REGISTRY).is_file() or own.absolute() == registry.folder.absolute():
+        return registry
+    try:
+        mine = read_registry(own)
+    except BadInput as error:
+        return replace(registry, problems={**registry.problems, str(own): error.problem})
+    taken = {*registry.infos, *registry.problems}
+    return Registry(
+        registry.folder,
+        {**registry.infos, **{n: one for n, one in mine.infos.items() if n not in taken}},
+        {**registry.problems, **{n: one for n, one in mine.problems.items() if n not in taken}},
+    )
+
+
 def find_dataset(name: str, dataset_dir: str | Path | None = None) -> DatasetInfo:
-    """The entry of that name. `dataset_dir` `ONLINE` takes the name as a Hugging Face hub id.
+    """The entry of that name. `dataset_dir` `ONLINE` takes the name as a Hugging Face hub id, and
+    `ms:org/name` as one of ModelScope.
 
     Raises BadInput, naming the nearest known set, where there is none.
     """
-    if str(dataset_dir) == "ONLINE":
-        return DatasetInfo(name, Path(), hf_hub_url=name)
-    if str(dataset_dir or "").startswith("REMOTE:"):
-        from engine.datasets.hub import remote_registry
-
-        dataset_dir = remote_registry(str(dataset_dir).removeprefix("REMOTE:"))
-    registry = read_registry(dataset_dir)
+    if str(dataset_dir) == ONLINE:
+        if name.startswith("ms:"):
+            return DatasetInfo(name, Path(), ms_hub_url=name.removeprefix("ms:"))
+        return DatasetInfo(name, Path(), hf_hub_url=name.removeprefix("hf:"))
+    registry = known_sets(dataset_dir)
     if name in registry.infos:
         return registry.infos[name]
     if name in registry.problems:
@@ -211,7 +254,11 @@ def _parse(path: Path) -> dict[str, Any]:
     return entries
 
 
-def _entry(name: str, value: Any, folder: Path) -> DatasetInfo:
+def read_entry(name: str, value: Any, folder: Path, anywhere: bool = False) -> DatasetInfo:
+    """One entry of `folder`'s registry, as its JSON says it. `anywhere`: its file may lie outside.
+
+    Raises BadInput, naming the entry, where it can't be used.
+    """
     where = f"{folder / REGISTRY}, {name}"
     if not isinstance(value, dict):
         raise _bad(f"The entry {name!r} is not an object.", where, "Give it a file_name.")
@@ -244,7 +291,7 @@ def _entry(name: str, value: Any, folder: Path) -> DatasetInfo:
         tags=_tags(value, formatting, where),
         said_columns=value.get("columns") is not None,
     )
-    if info.hub is None:
+    if info.hub is None and not anywhere:
         _check_inside(info, where)
     if info.is_text_file and not info.said_columns:
         info = replace(info, columns=Columns(prompt="text", query=None, response=None))
@@ -269,13 +316,32 @@ def _check_key(key: str, item: Any, where: str) -> None:
 
 def _check_inside(info: DatasetInfo, where: str) -> None:
     assert info.file_name is not None
+    if "\0" in info.file_name or len(info.file_name) > 4096:
+        raise _bad("file_name is no name of a file.", where, "Correct it there.")
     relative = os.path.normpath(info.file_name)
-    if os.path.isabs(relative) or relative.split(os.sep)[0] == "..":
+    if os.path.isabs(relative) or relative.split(os.sep)[0] == ".." or _leads_out(info):
         raise _bad(
             f"The file {info.file_name!r} lies outside the dataset folder.",
             where,
             "Move it into the folder, or set dataset_dir to the folder that holds it.",
         )
+
+
+def _leads_out(info: DatasetInfo) -> bool:
+    """Whether links lead the file, or a file of the folder, to outside the dataset folder.
+
+    The hub's cache keeps a repository's files beside its snapshots, and links to them.
+    """
+    assert info.file_name is not None
+    path, home = info.folder / info.file_name, Path(os.path.realpath(info.folder))
+    if home.parent.name == "snapshots":
+        home = home.parent.parent
+    try:
+        inner = [item for item in path.iterdir() if item.is_symlink()] if path.is_dir() else []
+    except OSError:
+        inner = []
+    places = (Path(os.path.realpath(item)) for item in (path, *inner))
+    return not all(place.is_relative_to(home) for place in places)
 
 
 def _columns(value: Mapping[str, Any], formatting: str, where: str) -> Columns:

@@ -206,6 +206,9 @@ class DataPanel(ListPanel):
     def action_folder(self) -> None:
         shell(self).action_dataset_folder()
 
+    def action_add_set(self) -> None:
+        shell(self).action_add_set()
+
 
 class SettingsPanel(Framed):
     """3 Settings: the eight lines that matter most, and what they come to."""

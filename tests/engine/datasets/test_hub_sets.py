@@ -1,0 +1,368 @@
+"""Sets that lie elsewhere: both hubs, buckets, a hub's registry; against stand-ins on 127.0.0.1."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from engine.datasets import Example, fetching, find_dataset, hub, list_datasets, open_rows
+from engine.datasets.registry import DatasetInfo
+from engine.problem import BadInput, Stopped
+
+ROWS = [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(4)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub:
+    """What both hubs have. `breaks` cuts the next answers after so many bytes; `asked` keeps each
+    file with its Range."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.breaks: list[int] = []
+        self.asked: list[tuple[str, str]] = []
+        self.status = 200
+        self.damage = False
+
+
+def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Nothing is printed."""
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            path, query = unquote(url.path), parse_qs(url.query)
+            if hub.status != 200 or "org/set" not in path:
+                return self._send(hub.status if hub.status != 200 else 404, b'{"Code": 404}')
+            if path.endswith("/repo/tree") or path.endswith("/repo/files"):
+                files = [
+                    {
+                        "Path": name,
+                        "Name": Path(name).name,
+                        "Size": len(data),
+                        "Type": "blob",
+                        "Sha256": hashlib.sha256(data).hexdigest(),
+                    }
+                    for name, data in hub.files.items()
+                ]
+                data = {"Files": files, "TotalCount": len(files)}
+                if query.get("PageNumber", ["1"])[0] != "1":
+                    data["Files"] = []
+                return self._send(
+                    200, json.dumps({"Code": 200, "Success": True, "Data": data}).encode()
+                )
+            if path.endswith("/repo"):
+                return self._file(query["FilePath"][0])
+            if path.startswith("/datasets/org/set/resolve/"):
+                return self._file(path.split("/", 6)[6])
+            if path.startswith("/api/datasets/org/set/tree/"):
+                tree = [
+                    {"type": "file", "path": name, "size": len(data), "oid": COMMIT}
+                    for name, data in hub.files.items()
+                ]
+                return self._send(200, json.dumps(tree).encode())
+            if path.startswith("/api/datasets/org/set"):
+                siblings = [{"rfilename": name} for name in hub.files]
+                told = {"id": "org/set", "sha": COMMIT, "siblings": siblings}
+                return self._send(200, json.dumps(told).encode())
+            return self._send(200, b'{"Code": 200, "Success": true, "Data": {"Id": 1}}')
+
+        do_HEAD = do_GET
+
+        def _file(self, name: str) -> None:
+            asked = self.headers.get("Range", "")
+            if self.command == "GET":
+                hub.asked.append((name, asked))
+            data = hub.files.get(name)
+            if data is None:
+                return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            etag = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            start = int(asked.removeprefix("bytes=").rstrip("-") or 0) if asked else 0
+            if hub.damage:
+                data = bytes(len(data))
+            self._send(206 if asked else 200, data[start:], etag)
+
+        def _send(self, code: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if hub.breaks and b"instruction" in data:
+                data = data[: hub.breaks.pop(0)]
+                self.close_connection = True
+            self.wfile.write(data)
+
+    return Handler
+
+
+@pytest.fixture
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The stand-in, in place of both hubs; every cache lies in the test's own folder."""
+    import huggingface_hub.constants as constants
+
+    one = Hub({"README.md": b"# Set\n", "train.jsonl": LINES, "test.jsonl": LINES[:40] + b"\n"})
+    one.files["test.jsonl"] = json.dumps(ROWS[3]).encode() + b"\n"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(one))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+    monkeypatch.setenv("FINETUI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(fetching, "WAITS", (0, 0))
+    monkeypatch.delenv("USE_MODELSCOPE_HUB", raising=False)
+    try:
+        yield one
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def data_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets.config as config
+
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", str(tmp_path / "arrow"))
+
+
+def registry(at: Path, **entry: Any) -> DatasetInfo:
+    (at / "dataset_info.json").write_text(json.dumps({"far": entry}))
+    return find_dataset("far", at)
+
+
+def fault(call: Any, *args: Any) -> str:
+    with pytest.raises(BadInput) as caught:
+        call(*args)
+    problem = caught.value.problem
+    assert problem.what.endswith(".") and problem.where and problem.hint
+    return str(problem)
+
+
+# Hugging Face
+
+
+def test_a_hugging_face_set_is_loaded_by_subset_split_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[Any] = []
+
+    def load(*args: Any, **options: Any) -> Any:
+        asked.append((args, options))
+        return datasets.Dataset.from_list(ROWS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    info = registry(tmp_path, hf_hub_url="org/set", subset="en", split="test", folder="deep")
+    rows = open_rows(info, token="hf_secret")
+    assert asked == [
+        (("org/set", "en"), {"split": "test", "data_dir": "deep", "token": "hf_secret"})
+    ]
+    assert len(rows) == 4 and isinstance(rows.example(3), Example)
+    open_rows(find_dataset("org/other", "ONLINE"))
+    assert asked[1][0] == ("org/other", None) and asked[1][1]["split"] == "train"
+    assert find_dataset("ms:org/other", "ONLINE").ms_hub_url == "org/other"
+    assert list_datasets("ONLINE") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError("no"), "There is no dataset org/set on the hub"),
+        (RuntimeError("Dataset scripts are no longer supported, but found x.py"), "no longer"),
+        (ValueError("Unknown split 'x'. Should be one of ['train']."), "Unknown split 'x'"),
+        (KeyError("odd"), "could not be loaded"),
+    ],
+)
+def test_what_goes_wrong_on_the_hub_is_one_sentence(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def load(*_args: Any, **_options: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert said in fault(open_rows, registry(tmp_path, hf_hub_url="org/set"))
+
+
+def test_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    from PIL import Image
+
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    picture = Image.new("RGB", (2, 2))
+    made = datasets.Dataset.from_dict({"image": [picture], "text": ["x"]}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_a, **_o: made)
+    row = open_rows(registry(tmp_path, hf_hub_url="org/set")).raw(0)
+    assert set(row["image"]) == {"bytes", "path"}
+
+
+# ModelScope
+
+
+def test_a_modelscope_set_is_fetched_once_by_split(
+    far: Hub, tmp_path: Path, data_cache: None
+) -> None:
+    info = registry(tmp_path, ms_hub_url="org/set", split="train")
+    told: list[tuple[float, float]] = []
+    rows = hub.open_hub(info, progress=lambda _a, done, total, _u: told.append((done, total)))
+    assert [dict(row) for row in rows] == ROWS
+    assert told[-1][0] == told[-1][1] == sum(map(len, far.files.values()))
+    far.asked.clear()
+    test = registry(tmp_path, ms_hub_url="org/set", split="test")
+    assert [dict(row) for row in hub.open_hub(test)] == [ROWS[3]]
+    assert far.asked == []
+
+
+def test_a_modelscope_fetch_goes_on_where_it_broke(far: Hub, tmp_path: Path) -> None:
+    from engine.datasets.modelscope import fetch_dataset
+
+    far.files["train.jsonl"] = LINES * 4000
+    far.breaks = [len(LINES) * 2000]
+    root = fetch_dataset("org/set", None, None, lambda *_a: None, lambda: None)
+    assert (root / "train.jsonl").read_bytes() == LINES * 4000
+    again = [place for name, place in far.asked if name == "train.jsonl"][1]
+    assert int(again.removeprefix("bytes=").rstrip("-")) > len(LINES) * 1500
+    assert not list(root.rglob("*.part"))
+
+
+def test_a_stopped_fetch_keeps_what_came(far: Hub, tmp_path: Path) -> None:
+    from engine.datasets.modelscope import fetch_dataset
+
+    far.files = {"train.jsonl": LINES * 4000}
+    asked = []
+
+    def stop() -> None:
+        asked.append(1)
+        if len(asked) > 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fetch_dataset("org/set", None, None, lambda *_a: None, stop)
+    part = next((tmp_path / "ms").rglob("*.part"))
+    assert 0 < part.stat().st_size < len(LINES) * 4000
+    root = fetch_dataset("org/set", None, None, lambda *_a: None, lambda: None)
+    assert (root / "train.jsonl").stat().st_size == len(LINES) * 4000
+    assert far.asked[-1][1].startswith("bytes=")
+
+
+def test_faults_of_modelscope(far: Hub, tmp_path: Path) -> None:
+    info = registry(tmp_path, ms_hub_url="org/none")
+    assert "ModelScope has no dataset org/none" in fault(open_rows, info)
+    far.damage = True
+    assert "came damaged" in fault(open_rows, registry(tmp_path, ms_hub_url="org/set"))
+    far.damage = False
+    empty = registry(tmp_path, ms_hub_url="org/set", folder="nothing")
+    assert "no files of rows in its folder nothing" in fault(open_rows, empty)
+    far.files = {"../../out.jsonl": LINES}
+    assert "outside itself" in fault(open_rows, registry(tmp_path, ms_hub_url="org/set"))
+    far.status = 403
+    assert "gated or private" in fault(open_rows, registry(tmp_path, ms_hub_url="org/set"))
+
+
+def test_of_two_hubs_the_wished_one(
+    far: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_cache: None
+) -> None:
+    info = registry(tmp_path, ms_hub_url="org/set", hf_hub_url="org/hf")
+    monkeypatch.setenv("USE_MODELSCOPE_HUB", "1")
+    assert len(hub.open_hub(info)) == 4
+
+
+# Others
+
+
+def test_modelers_and_scripts_are_refused_in_words(tmp_path: Path) -> None:
+    said = fault(open_rows, registry(tmp_path, om_hub_url="org/set"))
+    assert "Modelers hub" in said and "openmind_hub" in said
+    (tmp_path / "dataset_info.json").write_text('{"far": {"script_url": "load.py"}}')
+    said = fault(find_dataset, "far", tmp_path)
+    assert "foreign code" in said and "save its rows as JSON Lines" in said
+
+
+def test_a_bucket_without_its_package_names_the_command(tmp_path: Path) -> None:
+    for url, package, extra in (("s3://b/a.jsonl", "s3fs", "s3"), ("gs://b/a", "gcsfs", "gcs")):
+        if find_spec(package) is not None:
+            continue
+        said = fault(open_rows, registry(tmp_path, cloud_file_name=url))
+        assert package in said and f"finetui[{extra}]" in said
+    assert "begins with s3://" in fault(open_rows, registry(tmp_path, cloud_file_name="ftp://x"))
+
+
+def test_a_file_of_a_bucket(far: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    from engine.datasets import cloud
+
+    class Bucket(MemoryFileSystem):
+        protocol = ("s3",)
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return "/" + path.removeprefix("s3://").strip("/")
+
+    fsspec.register_implementation("s3", Bucket, clobber=True)
+    monkeypatch.setattr(cloud, "find_spec", lambda _name: True)
+    Bucket().pipe("/bucket/rows.jsonl", LINES)
+    info = registry(tmp_path, cloud_file_name="s3://bucket/rows.jsonl")
+    rows = open_rows(info)
+    assert len(rows) == 4 and rows.raw(2) == ROWS[2]
+    assert info.shape == "conversation" and info.path is None
+    Bucket().rm("/bucket/rows.jsonl")
+    assert "There is no file s3://bucket/rows.jsonl" in fault(open_rows, info)
+
+
+def test_a_registry_of_the_hub_and_its_files(far: Hub, tmp_path: Path) -> None:
+    far.files["dataset_info.json"] = json.dumps(
+        {
+            "one": {"file_name": "train.jsonl"},
+            "bad": {"file_name": "../x"},
+            "gone": {"file_name": "no.json"},
+            "deep": {"file_name": "deep"},
+        }
+    ).encode()
+    listed = {entry.name: entry for entry in list_datasets("REMOTE:org/set")}
+    assert listed["one"].rows is None and listed["bad"].problem is not None
+    rows = open_rows("one", "REMOTE:org/set")
+    assert [rows.raw(n) for n in range(4)] == ROWS and rows.info.source == "org/set/train.jsonl"
+    far.files["deep/a.jsonl"] = far.files["deep/b.jsonl"] = LINES
+    assert len(open_rows("deep", "REMOTE:org/set")) == 8
+    assert "There is no file no.json" in fault(open_rows, "gone", "REMOTE:org/set")
+    assert "could not be fetched" in fault(find_dataset, "one", "REMOTE:org/none")
+    assert "Did you mean one" in fault(find_dataset, "ones", "REMOTE:org/set")
+
+
+def test_a_hub_set_is_made_out_like_a_file(far: Hub, tmp_path: Path, data_cache: None) -> None:
+    draft = hub.detect_hub("ms:org/set", split="test")
+    assert draft.name == "set" and draft.entry() == {
+        "ms_hub_url": "org/set",
+        "split": "test",
+        "formatting": "alpaca",
+        "columns": {"prompt": "instruction", "response": "output"},
+    }
+    assert hub.is_hub_name("s3://b/x") and not hub.is_hub_name("data/x.json")

@@ -1,0 +1,369 @@
+"""A set that is being added: what was made out of its rows, to be corrected, beside two of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container
+from textual.screen import ModalScreen
+
+from engine.problem import BadInput, FinetuiError, Problem
+from tui.actions import bindings
+from tui.language import _
+from tui.language import marked as _m
+from tui.panes.row_views import row_lines
+from tui.shell import shell
+from tui.widgets.form_list import FormList
+from tui.widgets.form_row import FormRow
+from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.key_line import KeyHint, KeyLine
+from tui.widgets.numbers import thousands
+from tui.widgets.text_safe import visible, wrap_cells
+
+if TYPE_CHECKING:
+    from engine.worker.new_sets import Draft, Found, Keep
+    from tui.studio import Studio
+
+NONE = "–"
+# From here on the form and the rows stand side by side.
+SIDE_BY_SIDE = 110
+_WORDS = {
+    "text": _m("plain text"),
+    "one answer": _m("one answer"),
+    "better and worse": _m("better and worse"),
+    "good or bad": _m("good or bad"),
+    "own list": _m("your own list"),
+    "folder": _m("the dataset folder"),
+    "copy": _m("the dataset folder, copied"),
+}
+_TOLD = {
+    "own list": _m("The file stays where it is; the set is there beside every dataset folder."),
+    "folder": _m("Its dataset_info.json gets one entry more; nothing else of it changes."),
+    "copy": _m("The file is copied there, and its dataset_info.json gets one entry more."),
+}
+_COLUMNS = {
+    "prompt": _m("question"), "query": _m("its input"), "response": _m("answer"),
+    "history": _m("earlier turns"), "messages": _m("turns"), "system": _m("system text"),
+    "tools": _m("tools"), "images": _m("pictures"), "videos": _m("videos"),
+    "audios": _m("sounds"), "chosen": _m("better answer"), "rejected": _m("worse answer"),
+    "kto_tag": _m("label"),
+}  # fmt: skip
+_TAGS = {
+    "role_tag": _m("field of the role"), "content_tag": _m("field of the text"),
+    "user_tag": _m("user is called"), "assistant_tag": _m("assistant is called"),
+    "observation_tag": _m("tool result is called"), "function_tag": _m("tool call is called"),
+    "system_tag": _m("system is called"),
+}  # fmt: skip
+
+
+class SetForm(FormList):
+    """The entry, a row a value."""
+
+    scope = "values"
+    BINDINGS: ClassVar = bindings("values")
+
+
+class RowsPreview(LinesPanel):
+    """The first rows as they would be learned from."""
+
+
+class AddSet(ModalScreen[str | None]):
+    """The result is the name of the set that was added, or None.
+
+    `source` is a path or a hub's name; `folder` the chosen dataset folder, None where it is none on
+    disk.
+    """
+
+    DEFAULT_CSS = """
+    AddSet { background: ansi_default; }
+    AddSet > Container { width: 100%; height: 1fr; layout: vertical; }
+    AddSet SetForm { height: 3fr; width: 1fr; }
+    AddSet RowsPreview { height: 2fr; width: 1fr; }
+    AddSet.wide > Container { layout: horizontal; }
+    AddSet.wide SetForm { height: 1fr; width: 2fr; max-width: 76; }
+    AddSet.wide RowsPreview { height: 1fr; width: 3fr; }
+    """
+    BINDINGS: ClassVar = [
+        Binding("escape", "leave", "close", show=False),
+        Binding("w", "write", "add", show=False),
+        Binding("j", "scroll(1)", "rows down", show=False),
+        Binding("k", "scroll(-1)", "rows up", show=False),
+    ]
+
+    def __init__(self, studio: Studio, source: str, folder: Path | None) -> None:
+        super().__init__()
+        self.studio = studio
+        self.source = source
+        self.folder = folder
+        self.found: Found | None = None
+        self.keep = 0
+        self.places: list[tuple[Keep, Path]] = []
+        self.fault = ""
+        self.name_fault = ""
+        self.writing = False
+
+    def compose(self) -> ComposeResult:
+        with Container():
+            form = SetForm(_("A new set"), empty=_("Its rows are being read …"))
+            form.active = True
+            yield form
+            preview = RowsPreview(_("its first rows"))
+            preview.can_focus = False
+            yield preview
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        from engine.worker.new_sets import make_out
+
+        self._fit(self.app.size.width)
+        keys = self.query_one(KeyLine)
+        keys.set_tail([])
+        keys.set_keys(
+            [
+                KeyHint("Enter", _("edit"), "enter"),
+                KeyHint("←→", _("choose")),
+                KeyHint("w", _("add it")),
+                KeyHint("j k", _("scroll the rows"), "j"),
+                KeyHint("Esc", _("leave"), "escape"),
+            ],
+            [],
+        )
+        self.query_one(SetForm).focus()
+        self.studio.ask(self._answer(self._made_out), make_out, self.source, key="make out")
+
+    def on_resize(self) -> None:
+        self._fit(self.app.size.width)
+        self.call_after_refresh(self.draw)
+
+    def _fit(self, width: int) -> None:
+        self.set_class(width >= SIDE_BY_SIDE, "wide")
+
+    # Answers of the look-up thread
+
+    def _answer(self, take: Any) -> Any:
+        def answered(future: Future[Any]) -> None:
+            shell(self).call_from_thread_later(self._taken, take, future)
+
+        return answered
+
+    def _taken(self, take: Any, future: Future[Any]) -> None:
+        if not self.is_attached:
+            return  # it was left meanwhile
+        try:
+            take(future.result())
+        except CancelledError:
+            return
+        except (FinetuiError, OSError) as error:
+            self.writing = False
+            self._refused(error.problem if isinstance(error, BadInput) else Problem(str(error)))
+        self.draw()
+
+    def _refused(self, problem: Problem) -> None:
+        if self.found is None:
+            # There is nothing to correct: the card over the screen says why.
+            self.dismiss(None)
+            shell(self).tell(problem)
+            return
+        taken = problem.what.startswith("There is a set")
+        self.name_fault = f"{problem.what} {problem.hint}" if taken else ""
+        self.fault = "" if taken else f"{problem.what} {problem.hint}"
+        self.query_one(SetForm).select("name" if taken else "write")
+
+    def _made_out(self, found: Found) -> None:
+        from engine.worker.new_sets import places_for
+
+        self.found = found
+        self.places = places_for(found.draft, self.folder)
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        self.draw()
+        self.query_one(SetForm).select("name")
+
+    def _looked(self, found: Found) -> None:
+        # The name may have been typed while the rows were looked at.
+        name = self.found.draft.name if self.found is not None else found.draft.name
+        self.found = replace(found, draft=replace(found.draft, name=name))
+
+    # Drawing
+
+    def draw(self) -> None:
+        """The form and the rows as they stand now."""
+        if self.found is None or not self.is_attached:
+            return
+        form = self.query_one(SetForm)
+        form.set_title(f"{_('A new set')}   {Path(self.source).name or self.source}")
+        form.set_rows(self._rows(self.found))
+        preview = self.query_one(RowsPreview)
+        seen = self.found.look
+        preview.set_figure(
+            f"{thousands(seen.usable)} {_('of')} {thousands(seen.looked_at)} {_('usable')}"
+        )
+        preview.set_lines(self._lines(self.found, max(20, preview.content_width - 3)))
+
+    def _rows(self, found: Found) -> list[FormRow]:
+        draft = found.draft
+        rows = [
+            FormRow("name", _("name"), draft.name, problem=_(self.name_fault)),
+            FormRow("rows_are", _("rows are"), _word(draft.rows_are), "choice"),
+        ]
+        if draft.rows_are != "text":
+            rows.append(FormRow("judged", _("answers"), _word(draft.judged), "choice"))
+        rows.append(FormRow("", _("Columns"), kind="heading"))
+        for name in draft.asked_columns:
+            label = _("text") if draft.rows_are == "text" else _(_COLUMNS[name])
+            value = draft.columns.get(name, NONE)
+            rows.append(FormRow(f"columns.{name}", label, value, "choice"))
+        if draft.asked_tags:
+            rows.append(FormRow("", _("Turns"), kind="heading"))
+        for name in draft.asked_tags:
+            value = draft.tags.get(name, NONE)
+            rows.append(FormRow(f"tags.{name}", _(_TAGS[name]), value, "choice"))
+        rows.append(FormRow("", _("Entry"), kind="heading"))
+        samples = thousands(draft.num_samples) if draft.num_samples else _("all")
+        typed = str(draft.num_samples or "")
+        rows.append(FormRow("num_samples", _("random rows of it"), samples, typed=typed))
+        keep, _folder = self.places[self.keep]
+        kind = "choice" if len(self.places) > 1 else "note"
+        label = _("written into") if kind == "choice" else f"{_('written into')} {_word(keep)}"
+        told = _(_TOLD[keep])
+        rows.append(FormRow("keep", label, _word(keep), kind, remark=told))  # type: ignore[arg-type]
+        told = _("is being added …") if self.writing else "Enter"
+        rows.append(FormRow("write", _("Add it"), told, "fold", problem=self.fault))
+        return rows
+
+    def _lines(self, found: Found, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for warning in found.look.warnings:
+            parts = wrap_cells(visible(warning), width - 2)
+            marks = ["! ", *["  "] * (len(parts) - 1)]
+            lines += [[(mark + part, "warning")] for mark, part in zip(marks, parts, strict=True)]
+        if not found.look.examples:
+            lines.append([(_("None of the rows can be used so."), "error")])
+        for example in found.look.examples:
+            lines += [[], [(f"{_('row')} {thousands(example.source_row)}", "dim")]]
+            lines += row_lines(example, "", width)
+        return lines
+
+    # Changing
+
+    def on_form_list_highlighted(self, event: FormList.Highlighted) -> None:
+        event.stop()
+
+    def on_form_list_stepped(self, event: FormList.Stepped) -> None:
+        event.stop()
+        if self.found is None:
+            return
+        if event.key == "keep":
+            self.keep = (self.keep + event.by) % len(self.places)
+            self.draw()
+            return
+        choices, now = self._choices(event.key)
+        value = choices[(choices.index(now) + event.by) % len(choices)]
+        self._correct(event.key, None if value == NONE else value)
+
+    def _choices(self, key: str) -> tuple[list[str], str]:
+        """What a row can be, and what it is."""
+        assert self.found is not None
+        draft = self.found.draft
+        part, _dot, name = key.partition(".")
+        if part == "rows_are":
+            return ["alpaca", "sharegpt", "openai", "text"], draft.rows_are
+        if part == "judged":
+            return ["one answer", "better and worse", "good or bad"], draft.judged
+        if part == "columns":
+            known, now = [fact.name for fact in draft.facts], draft.columns.get(name, NONE)
+        elif name in ("role_tag", "content_tag"):
+            known, now = list(self.found.turn_keys), draft.tags.get(name, NONE)
+        else:
+            known, now = list(self.found.roles), draft.tags.get(name, NONE)
+        return [NONE, *dict.fromkeys([*known, *([now] if now != NONE else [])])], now
+
+    def _correct(self, key: str, value: str | None) -> None:
+        from engine.worker.new_sets import corrected, look_again
+
+        assert self.found is not None
+        draft = corrected(self.found.draft, key, value)
+        self.found = replace(self.found, draft=draft)
+        self.fault = ""
+        self.draw()
+        self.studio.ask(self._answer(self._looked), look_again, draft, key="look again")
+
+    def on_form_list_typing(self, event: FormList.Typing) -> None:
+        event.stop()
+        self.query_one(SetForm).show_typed_problem(_fault_of(event.key, event.text))
+
+    def on_form_list_edited(self, event: FormList.Edited) -> None:
+        event.stop()
+        form = self.query_one(SetForm)
+        fault = _fault_of(event.key, event.text)
+        if fault or self.found is None:
+            form.show_typed_problem(fault)
+            return
+        form.close_editor()
+        text = event.text.strip()
+        if event.key == "name":
+            self.name_fault = ""
+            self._put(replace(self.found.draft, name=text))
+        else:
+            self._put(
+                replace(self.found.draft, num_samples=int(text.replace(",", "") or 0) or None)
+            )
+
+    def _put(self, draft: Draft) -> None:
+        assert self.found is not None
+        self.found = replace(self.found, draft=draft)
+        self.fault = ""
+        self.draw()
+
+    def on_form_list_opened(self, event: FormList.Opened) -> None:
+        event.stop()
+        if event.key == "write":
+            self.action_write()
+
+    # Keys
+
+    def action_write(self) -> None:
+        from engine.worker.new_sets import add
+
+        if self.found is None or self.writing:
+            return
+        if not self.found.look.usable:
+            self.fault = _("None of the rows can be used so: say what its columns are.")
+            self.query_one(SetForm).select("write")
+            self.draw()
+            return
+        self.writing, self.fault, self.name_fault = True, "", ""
+        keep, folder = self.places[self.keep]
+        draft = self.found.draft
+        self.draw()
+        self.studio.ask(self._answer(self._written), add, draft, keep, folder)
+
+    def _written(self, _path: Path) -> None:
+        assert self.found is not None
+        self.dismiss(self.found.draft.name)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(RowsPreview).action_scroll_lines(3 * by)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def _word(value: str) -> str:
+    return _(_WORDS[value]) if value in _WORDS else value
+
+
+def _fault_of(key: str, text: str) -> str:
+    """What is wrong with a typed value, in a sentence."""
+    if key == "num_samples":
+        number = text.replace(",", "").strip()
+        return "" if not number or number.isdigit() else _("Type a whole number, or nothing.")
+    from engine.worker.new_sets import name_fault
+
+    return _(name_fault(text))
