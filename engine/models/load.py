@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,7 +101,7 @@ def load_model(
     else:
         refuse_reward_model(folder)
     packs = config.quantization_bit is not None and device == "cpu"
-    with exact_memory() if packs else nullcontext():
+    with exact_memory(packs):
         try:
             kind: Any = model_class(folder, head)
             if for_training and config.train_from_scratch:

@@ -1,9 +1,10 @@
-"""Memory that loading a quantised model on a CPU would leave behind: given back."""
+"""Memory that quantised weights on a CPU would leave behind unused: given back."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,23 +17,35 @@ _OWN_MAPPING = 1 << 20
 _USUAL = 32 << 20
 
 
+_lock = threading.Lock()
+_inside = 0
+
+
 @contextmanager
-def exact_memory() -> Iterator[None]:
-    """While the block runs, every larger tensor is mapped by itself and given back when freed.
+def exact_memory(wanted: bool = True) -> Iterator[None]:
+    """While the block runs every larger tensor is mapped by itself and given back when freed.
 
     glibc can't fill the hole of a freed block of aligned memory with another of its size
-    (`_int_memalign` asks for more first), and quantising layer after layer frees many alike: a
-    model of half a billion weights left 1.3 GB of holes. Does nothing on other C libraries.
+    (`_int_memalign` asks for more first). Layers of fewer bits are unpacked in every pass, and what
+    they free would lie between the activations: with half a billion weights 1 GB of holes, and 1.3
+    more from quantising them. It costs some time, which beside the unpacking is little. May be
+    entered within itself. Does nothing on other C libraries.
     """
-    libc = _glibc()
+    global _inside
+    libc = _glibc() if wanted else None
     if libc is None:
         yield
         return
-    libc.mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING)
+    with _lock:
+        _inside += 1
+        libc.mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING)
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_THRESHOLD, _USUAL)
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                libc.mallopt(_M_MMAP_THRESHOLD, _USUAL)
         libc.malloc_trim(0)
 
 

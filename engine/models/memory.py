@@ -14,7 +14,8 @@ there all the time. On top of them comes the greatest of these moments, and it i
 
 On a CPU glibc's allocator cannot give a freed block of aligned memory to a request of the same
 size (glibc 2.36, `_int_memalign`), so what a block frees stays in holes between what it keeps:
-`holes` counts them. Tensors of 32 MB and more are mapped by themselves and leave none. On a GPU the
+`holes` counts them. Tensors of 32 MB and more are mapped by themselves and leave none, and neither
+does a run on quantised weights, whose tensors all are (`engine.models.mapped`). On a GPU the
 figure is what torch has allocated; its allocator reserves some more.
 
 A stage that compares pairs holds two sequences a row, one that writes answers holds prompt and
@@ -254,7 +255,9 @@ def _moments(
         at_loss, at_block = checkpointed(kept, card.layers)
 
     def holes(size: float) -> int:
-        if device != "cpu" or tokens * card.hidden * precision.compute_bytes >= _MAPPED:
+        if device != "cpu" or config.quantization_bit is not None:
+            return 0  # `engine.models.mapped.exact_memory`
+        if tokens * card.hidden * precision.compute_bytes >= _MAPPED:
             return 0
         return int(_HOLES * size)
 

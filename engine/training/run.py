@@ -32,8 +32,11 @@ def run_training(config: RunConfig, session: JobSession) -> dict[str, Any]:
     """
     if session.folder is None:
         raise ValueError("a training job needs a run folder")
+    from engine.models.mapped import exact_memory
+
     try:
-        return _Run(config, session, session.folder).perform()
+        with exact_memory(config.quantization_bit is not None):
+            return _Run(config, session, session.folder).perform()
     except (Stopped, FinetuiError):
         raise
     except BaseException as error:

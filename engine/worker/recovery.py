@@ -24,9 +24,9 @@ def offer(
 ) -> tuple[Problem, dict[str, Any]]:
     """What a person is told of a failed job, and the settings that it may go on with: those of
     `smaller_batch` where memory ran out and the run wants to be asked, else none."""
-    if not isinstance(job, TrainJob) or job.config.recover_from_oom == "never" or folder is None:
-        return problem, {}
     if not faults.is_out_of_memory(error) or faults.poisons_device(error):
+        return problem, {}
+    if not isinstance(job, TrainJob) or job.config.recover_from_oom == "never" or folder is None:
         return problem, {}
     changes = smaller_batch(job.config, folder)
     if changes:

@@ -1,4 +1,4 @@
-"""Memory on the screen: what the run needs, the change that makes it fit, and going on after all."""
+"""Memory on the screen: what the run needs, the change that makes it fit, going on after all."""
 
 from __future__ import annotations
 

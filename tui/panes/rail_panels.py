@@ -86,24 +86,28 @@ class ModelPanel(ListPanel):
         if y == 1:
             left = f" {card.family} · {compact(card.parameters)}"
             return ends([(left, "text")], [(f"ctx {thousands(card.context)} ", "dim")], width)
+        if y == 2 and studio.advice and studio.forecast is not None:
+            needs = memory(studio.forecast.total)
+            words = f" {needs} {_('of')} {self._has()}: {studio.advice[0].change}"
+            return ends([(words, "warning")], [("F6 ", "accent")], width)
         if y == 2:
             return ends([(f" {_(card.template)}", "text")], self._fits(), width)
         return ()
+
+    def _has(self) -> str:
+        return f"{(self.studio.device_memory() or 0) / 2**30:.0f} GB"
 
     def _fits(self) -> list[Span]:
         studio = self.studio
         forecast, total = studio.forecast, studio.device_memory()
         if forecast is None or studio.reading is None or not total:
             return []
-        whole = f"{total / 2**30:.0f}"
-        amount = f"{memory(forecast.total)} {_('of')} {whole} GB"
+        amount = f"{memory(forecast.total)} {_('of')} {self._has()} "
         if not forecast.fits or forecast.total > total * 0.95:
-            if studio.advice:
-                return [(f"{amount}: {studio.advice[0].change}, F6 ", "warning")]
-            return [(f"{_('too big')}, {amount} ", "warning")]
+            return [(f"{_('too big')}, {amount}", "warning")]
         if studio.disk is not None and not studio.disk.fits:
             return [(f"{studio.disk_words()} ", "warning")]
-        return [(f"{_('fits')}, {amount} ", "dim")]
+        return [(f"{_('fits')}, {amount}", "dim")]
 
     def action_choose(self) -> None:
         row = self.cursor_row

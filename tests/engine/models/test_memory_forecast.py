@@ -59,7 +59,17 @@ def test_four_bits_are_smaller_weights() -> None:
     whole, packed = told(bf16=True), told(bf16=True, quantization_bit=4)
     embeddings = 2 * 49152 * 576
     assert packed.weights < embeddings + 0.6 * (PARAMETERS - 49152 * 576) + 4 * LORA
-    assert packed.total - packed.weights == whole.total - whole.weights
+    # Its tensors leave no holes, and nothing else changes.
+    assert packed.holes == 0 < whole.holes
+    rest = [getattr(packed, part) for part in ("optimiser", "runtime", "logits", "activations")]
+    assert packed.moment == "loss" and packed.total == packed.weights + sum(rest)
+
+
+def test_quantising_reads_the_whole_file() -> None:
+    # With little to train on, the peak is while the layers are read.
+    parts = told(rows=8, bf16=True, quantization_bit=4, per_device_train_batch_size=1)
+    assert parts.moment == "loading"
+    assert parts.total == parts.runtime + parts.weights + demo_card().size_bytes
 
 
 def test_freeze_is_between() -> None:
