@@ -212,7 +212,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _action("data.folder", "d", _m("folder"), _m("Another dataset folder"), "folder", 3),
     _action(
-        "data.add", "a plus", _m("add a set"), _m("Make a set of a file of rows"), "add_set", 4
+        "data.add", "a plus", _m("add"), _m("Make a set of a file of rows"), "add_set", 4
     ),
     _action("rows.next", "down", _m("row"), _m("Next row"), "next_row", 1, False, "↑↓"),
     _action("rows.previous", "up", "", _m("Previous row"), "previous_row", 0, False),

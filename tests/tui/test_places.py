@@ -149,9 +149,9 @@ async def test_mouse_reaches_panels_tabs_and_the_bottom_line(open_screen) -> Non
         await shown.pilot.click("#rail-data")
         await shown.settle()
         assert shown.places == ["data"]
-        await shown.pilot.click("#keys", offset=(shown.key_line.index("x export"), 0))
+        await shown.pilot.click("#keys", offset=(shown.key_line.index("c chat"), 0))
         await shown.settle()
-        assert shown.places == ["export"]
+        assert shown.places == ["chat"]
     async with open_screen(NARROW) as shown:
         await shown.pilot.click("#tabs", offset=(shown.lines[1].index("Export"), 0))
         await shown.settle()

@@ -85,7 +85,7 @@ class AddSet(ModalScreen[str | None]):
     AddSet SetForm { height: 3fr; width: 1fr; }
     AddSet RowsPreview { height: 2fr; width: 1fr; }
     AddSet.wide > Container { layout: horizontal; }
-    AddSet.wide SetForm { height: 1fr; width: 2fr; max-width: 76; }
+    AddSet.wide SetForm { height: 1fr; width: 2fr; min-width: 54; max-width: 76; }
     AddSet.wide RowsPreview { height: 1fr; width: 3fr; }
     """
     BINDINGS: ClassVar = [

@@ -87,7 +87,7 @@ async def test_a_column_a_tag_and_the_format_are_corrected(open_screen, home: Pa
         assert "None of the rows can be used so." in shown.text
         await shown.press("w")
         assert shown.dialogs == 1 and own_entries() == {}
-        assert ": say what" in shown.text and screen.query_one(SetForm).cursor_key == "write"
+        assert "be used so: say" in shown.text and screen.query_one(SetForm).cursor_key == "write"
         await shown.press("escape")
         assert shown.dialogs == 0
 
