@@ -12,6 +12,7 @@ from engine.runs.atomic import write_atomic
 from engine.runs.session import JobSession
 from engine.runs.trainer_log import TrainerLog
 from engine.training.guards import GIB, MemoryWatch, is_disk_full
+from engine.training.leak_watch import LeakWatch
 from engine.training.optimisers import forget_shared
 from engine.training.pace import Pace
 from engine.training.resume import Resume, find_resume
@@ -74,7 +75,7 @@ class _Run:
         resume = self._find_resume()
         prepared = self._prepare()
         trainer, watch = self._build(prepared, resume)
-        with self.trackers:
+        with self.trackers, LeakWatch(self.config, session, len(prepared.eval)):
             try:
                 self._write_description()
                 trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
@@ -159,6 +160,7 @@ class _Run:
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
         from engine.training.dataset import to_dataset
+        from engine.training.each_set import sets_of
         from engine.training.methods import apply_method
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer
@@ -227,13 +229,15 @@ class _Run:
             {**to_flat(config, only_changed=True), **description},
             resume.step if resume else 0,
         )
+        evaluation = to_dataset(prepared.eval) if len(prepared.eval) else None
         trainer = build_trainer(
             Parts(
                 config=config,
                 model=model,
                 tokenizer=tokenizer,
                 train=to_dataset(prepared.train),
-                evaluation=to_dataset(prepared.eval) if len(prepared.eval) else None,
+                evaluation=evaluation,
+                eval_sets=sets_of(config, prepared, evaluation),
                 precision=precision,
                 device=device,
                 folder=self.folder,

@@ -77,10 +77,12 @@ class CheckRun:
     def _work(self) -> None:
         from engine.datasets import Fill, check_dataset, open_rows
         from engine.datasets.checks import near_duplicates
+        from engine.datasets.hub import Access
 
         config, name = self.config, self.state.dataset
         fill = Fill(config.identity_name, config.identity_author)
-        rows = open_rows(name, config.dataset_dir, fill)
+        access = Access.of(config, check_stop=self._check_stop, fetch=False)
+        rows = open_rows(name, config.dataset_dir, fill, access=access)
         found = check_dataset(
             rows,
             _encoder(config, rows),
@@ -97,23 +99,13 @@ class CheckRun:
 
     def _leaks(self, name: str) -> Sequence[Alike]:
         """Rows of the run's validation part that are trained on, where the set is one of its."""
-        from engine.datasets.checks import leakage
-        from engine.datasets.preparation import select, set_names, split
+        from engine.datasets.checks import run_leaks
+        from engine.datasets.preparation import set_names
 
-        config = replace(
-            self.config, max_samples=min(self.config.max_samples or NEAR_ROWS, NEAR_ROWS)
-        )
-        sets, others = set_names(config.dataset), set_names(config.eval_dataset)
-        if name not in (*sets, *others) or not (config.val_size or others):
+        config = self.config
+        if name not in (*set_names(config.dataset), *set_names(config.eval_dataset)):
             return ()
-        examples = select(config, sets, check_stop=self._check_stop).examples
-        if others:
-            held = select(config, others, check_stop=self._check_stop).examples
-        else:
-            kept, out = split(len(examples), config.val_size, config.seed)
-            held = [examples[i] for i in out]
-            examples = [examples[i] for i in kept]
-        return leakage(examples, held, self._progress, self._check_stop)
+        return run_leaks(config, NEAR_ROWS, self._progress, self._check_stop)
 
     def _now(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from engine.datasets.checks.facts import DataCheck, Finding
 from engine.datasets.checks.lengths import histogram, percentile
-from engine.datasets.checks.near import Alike, leakage, near_duplicates
+from engine.datasets.checks.near import Alike, leakage, near_duplicates, run_leaks
 from engine.datasets.checks.whole import check_dataset, stage_for
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "leakage",
     "near_duplicates",
     "percentile",
+    "run_leaks",
     "stage_for",
 ]

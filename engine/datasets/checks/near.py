@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.datasets.checks.texts import answer_of, messages_of, question_of
 from engine.datasets.example import Example
 from engine.datasets.rows import RowIndex
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
 
 THRESHOLD = 0.8
 _SIGNATURE, _BANDS = 128, 32
@@ -113,6 +116,32 @@ def near_duplicates(
                 alike.append(Alike(name, row, other_name, other, likeness))
     _tell(progress, None, f"Comparing {rows.name}", total, total)
     return alike
+
+
+def run_leaks(
+    config: RunConfig,
+    most: int,
+    progress: Progress | None = None,
+    check_stop: Callable[[], None] | None = None,
+) -> list[Alike]:
+    """The leakage between the training and the validation rows of a run, `most` rows of each set.
+
+    Empty where it validates on nothing. Raises BadInput for sets that can't be read.
+    """
+    from engine.datasets.preparation import select, set_names, split
+
+    held_sets = set_names(config.eval_dataset)
+    if not config.val_size and not held_sets:
+        return []
+    config = replace(config, max_samples=min(config.max_samples or most, most))
+    examples = select(config, set_names(config.dataset), check_stop=check_stop).examples
+    if held_sets:
+        held = select(config, held_sets, check_stop=check_stop).examples
+    else:
+        kept, out = split(len(examples), config.val_size, config.seed)
+        held = [examples[i] for i in out]
+        examples = [examples[i] for i in kept]
+    return leakage(examples, held, progress, check_stop)
 
 
 def leakage(
