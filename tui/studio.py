@@ -190,11 +190,31 @@ class Studio(Fit):
         """List the dataset folder; what is wrong with it stands in `datasets_problem`."""
         from engine.worker.questions import datasets_in
 
+        folder = self.config.dataset_dir or ""
+        if folder.startswith("REMOTE:"):
+            # The hub may let one wait.
+            self.datasets = []
+            self.datasets_problem = Problem("The hub's list of sets is being read …")
+            self.ask(lambda f: self._later(self._take_remote, f, folder), datasets_in, folder)
+            self.look_again()
+            return
         try:
             self.datasets = datasets_in(self.config.dataset_dir)
             self.datasets_problem = None
         except BadInput as error:
             self.datasets, self.datasets_problem = [], error.problem
+        self.look_again()
+
+    def _take_remote(self, future: Future[list[DatasetEntry]], folder: str) -> None:
+        if future.cancelled() or folder != self.config.dataset_dir:
+            return
+        error = future.exception()
+        if isinstance(error, BadInput):
+            self.datasets, self.datasets_problem = [], error.problem
+        elif error is not None:
+            raise error
+        else:
+            self.datasets, self.datasets_problem = future.result(), None
         self.look_again()
 
     def check_form(self) -> None:

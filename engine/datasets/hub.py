@@ -3,14 +3,20 @@ never on the screen's thread."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.paths import cache_dir
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
+from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
+    from engine.config import RunConfig
     from engine.datasets.draft import Draft
     from engine.datasets.registry import DatasetInfo
 
@@ -21,23 +27,57 @@ CLOUDS = ("s3://", "gs://", "gcs://")
 _PREFIXES = {"hf:": "hf_hub_url", "ms:": "ms_hub_url"}
 
 
-def open_hub(
-    info: DatasetInfo,
-    token: str | None = None,
-    ms_token: str | None = None,
-    progress: Progress | None = None,
-    check_stop: CheckStop | None = None,
-) -> Any:
+@dataclass(frozen=True)
+class Access:
+    """How a set that lies elsewhere is fetched: the tokens of both hubs, the preferred `hub` where
+    an entry names both, and who is told. Without `fetch` only what was fetched before is opened."""
+
+    token: str | None = None
+    ms_token: str | None = None
+    hub: str = "huggingface"
+    progress: Progress | None = None
+    check_stop: CheckStop | None = None
+    fetch: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        progress: Progress | None = None,
+        check_stop: CheckStop | None = None,
+        fetch: bool = True,
+    ) -> Access:
+        """As a run's settings say."""
+        tokens = (config.hf_hub_token, config.ms_hub_token)
+        return cls(*tokens, str(config.hub), progress, check_stop, fetch)
+
+
+def open_hub(info: DatasetInfo, access: Access | None = None) -> Any:
     """Fetch a set (once; it is kept in the hub's own cache or ours) and return its rows.
 
-    Where an entry names both hubs, USE_MODELSCOPE_HUB=1 prefers ModelScope's. `token` is of the
-    Hugging Face hub, `ms_token` of ModelScope. Raises BadInput when it can't be had.
+    Where an entry names both hubs, `access.hub` or USE_MODELSCOPE_HUB=1 prefers ModelScope's.
+    Raises BadInput when it can't be had, or was not fetched before and is not to be now.
     """
-    fetch = (progress or _silent, check_stop or _on)
-    if info.ms_hub_url and (not info.hf_hub_url or _prefers_modelscope()):
+    access = access or Access()
+    if not access.fetch and _mark(info) not in _fetched():
+        raise _bad(
+            f"{info.source} was not fetched yet.",
+            info,
+            f"A run fetches it, and so does: finetui datasets show {info.name}",
+        )
+    rows = _opened(info, access)
+    _remember(info)
+    return rows
+
+
+def _opened(info: DatasetInfo, access: Access) -> Any:
+    fetch = (access.progress or _silent, access.check_stop or _on)
+    token = access.token
+    wished = access.hub == "modelscope" or _prefers_modelscope()
+    if info.ms_hub_url and (wished or not info.hf_hub_url):
         from engine.datasets.modelscope import fetch_dataset
 
-        folder = fetch_dataset(info.ms_hub_url, info.hub_folder, ms_token, *fetch)
+        folder = fetch_dataset(info.ms_hub_url, info.hub_folder, access.ms_token, *fetch)
         return _load(info, info.ms_hub_url, str(folder), None)
     if info.hf_hub_url:
         return _load(info, info.hf_hub_url, info.hf_hub_url, token)
@@ -61,7 +101,10 @@ def is_hub_name(source: str) -> bool:
 
 
 def detect_hub(
-    source: str, subset: str | None = None, split: str | None = None, token: str | None = None
+    source: str,
+    subset: str | None = None,
+    split: str | None = None,
+    access: Access | None = None,
 ) -> Draft:
     """What a hub set holds, as `detect` of a file. It is fetched. Raises BadInput."""
     from engine.datasets.detect import detect_rows
@@ -73,7 +116,7 @@ def detect_hub(
     given |= {key: value for key, value in (("subset", subset), ("split", split)) if value}
     name = where.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "set"
     info = read_entry(name, given, Path())
-    return detect_rows(open_hub(info, token), name, None, given)
+    return detect_rows(open_hub(info, access), name, None, given)
 
 
 def remote_registry(repo: str, token: str | None = None) -> Path:
@@ -162,6 +205,27 @@ def _undecoded(found: Any) -> Any:
             if made is not None and isinstance(feature, made):
                 found = found.cast_column(name, made(decode=False))
     return found
+
+
+def _mark(info: DatasetInfo) -> str:
+    """What tells a fetched part of a set from others."""
+    return json.dumps([info.source, info.subset, info.split, info.hub_folder])
+
+
+def _fetched() -> list[str]:
+    try:
+        known = json.loads((cache_dir() / "fetched.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [str(mark) for mark in known] if isinstance(known, list) else []
+
+
+def _remember(info: DatasetInfo) -> None:
+    known, mark = _fetched(), _mark(info)
+    if mark not in known:
+        # Without the note a glance at the set says that it is not fetched; nothing is lost.
+        with contextlib.suppress(OSError):
+            write_atomic(cache_dir() / "fetched.json", json.dumps([*known, mark][-500:]))
 
 
 def _prefers_modelscope() -> bool:

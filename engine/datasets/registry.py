@@ -219,15 +219,17 @@ def known_sets(dataset_dir: str | Path | None = None) -> Registry:
 
 
 def find_dataset(name: str, dataset_dir: str | Path | None = None) -> DatasetInfo:
-    """The entry of that name. `dataset_dir` `ONLINE` takes the name as a Hugging Face hub id, and
-    `ms:org/name` as one of ModelScope.
+    """The entry of that name. `dataset_dir` `ONLINE` takes the name as an id of the preferred hub,
+    `hf:org/name` and `ms:org/name` as one of that hub.
 
     Raises BadInput, naming the nearest known set, where there is none.
     """
     if str(dataset_dir) == ONLINE:
         if name.startswith("ms:"):
             return DatasetInfo(name, Path(), ms_hub_url=name.removeprefix("ms:"))
-        return DatasetInfo(name, Path(), hf_hub_url=name.removeprefix("hf:"))
+        if name.startswith("hf:"):
+            return DatasetInfo(name, Path(), hf_hub_url=name.removeprefix("hf:"))
+        return DatasetInfo(name, Path(), hf_hub_url=name, ms_hub_url=name)
     registry = known_sets(dataset_dir)
     if name in registry.infos:
         return registry.infos[name]

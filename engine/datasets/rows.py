@@ -14,6 +14,7 @@ from engine.datasets.registry import DatasetInfo, find_dataset
 from engine.problem import BadInput
 
 if TYPE_CHECKING:
+    from engine.datasets.hub import Access
     from engine.datasets.listing import DatasetEntry
 
 
@@ -88,7 +89,7 @@ class RowIndex:
         return stretch_of(self._rows, index)
 
     def close(self) -> None:
-        """Give up what of the files is still to be gone through."""
+        """Give up what of the files is still to be gone through; the next time goes on there."""
         if hasattr(self._rows, "close"):
             self._rows.close()
 
@@ -121,11 +122,13 @@ def open_rows(
     dataset_dir: str | Path | None = None,
     fill: Fill | None = None,
     token: str | None = None,
+    access: Access | None = None,
 ) -> RowIndex:
     """Open a set for reading. `source` is a listed entry, its info, or a name of `dataset_dir`.
 
     `fill` replaces the placeholders of the bundled identity set and of no other. Raises BadInput
-    for a file that can't be read. A hub set is downloaded: not on the screen's thread.
+    for a file that can't be read. A hub set is downloaded, as `access` says (or with `token`):
+    not on the screen's thread.
     """
     if isinstance(source, str):
         info = find_dataset(source, dataset_dir)
@@ -137,9 +140,9 @@ def open_rows(
     else:
         info = source.info
     if info.path is None:
-        from engine.datasets.hub import open_hub
+        from engine.datasets.hub import Access, open_hub
 
-        return RowIndex(info, open_hub(info, token), fill)
+        return RowIndex(info, open_hub(info, access or Access(token)), fill)
     rows = open_path(info.path)
     index = RowIndex(info, rows, fill)
     if index.done and index.fault is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.config import RunConfig
     from engine.datasets.detect import Look
     from engine.datasets.draft import Draft, Judged, RowsAre
     from engine.datasets.registry_write import Keep
@@ -27,15 +28,18 @@ class Found:
     turn_keys: tuple[str, ...] = ()
 
 
-def make_out(source: str) -> Found:
+def make_out(source: str, config: RunConfig) -> Found:
     """What a file, a folder or a hub set (`hf:org/name`, `ms:org/name`, `s3://…`) holds.
 
-    A hub set is fetched: that may take long. Raises BadInput where it can't be read.
+    A hub set is fetched with the tokens of `config`: that may take long. Raises
+    BadInput where it can't be read.
     """
     from engine.datasets.detect import detect
-    from engine.datasets.hub import detect_hub, is_hub_name
+    from engine.datasets.hub import Access, detect_hub, is_hub_name
 
-    return look_again(detect_hub(source) if is_hub_name(source) else detect(Path(source)))
+    if is_hub_name(source):
+        return look_again(detect_hub(source, access=Access.of(config)))
+    return look_again(detect(Path(source)))
 
 
 def look_again(draft: Draft) -> Found:

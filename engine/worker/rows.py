@@ -43,12 +43,15 @@ def rows_of(name: str, config: RunConfig) -> RowIndex:
     are looked at. Raises BadInput."""
     from engine.datasets import Fill, find_dataset, open_rows
     from engine.datasets.counts import stamp
+    from engine.datasets.hub import Access
 
     info = find_dataset(name, config.dataset_dir)
     fill = (config.identity_name, config.identity_author)
     key = (info, fill, tuple(stamp(info.path) or ()) if info.path is not None else ())
     if key not in _opened:
-        _opened[key] = open_rows(info, config.dataset_dir, Fill(*fill))
+        # A glance fetches nothing: sets may be large, and the cursor only passes over them.
+        access = Access.of(config, fetch=False)
+        _opened[key] = open_rows(info, config.dataset_dir, Fill(*fill), access=access)
     _opened.move_to_end(key)
     while len(_opened) > _KEPT:
         _opened.popitem(last=False)[1].close()

@@ -134,7 +134,9 @@ class AddSet(ModalScreen[str | None]):
             [],
         )
         self.query_one(SetForm).focus()
-        self.studio.ask(self._answer(self._made_out), make_out, self.source, key="make out")
+        self.studio.ask(
+            self._answer(self._made_out), make_out, self.source, self.studio.config, key="make out"
+        )
 
     def on_resize(self) -> None:
         self._fit(self.app.size.width)

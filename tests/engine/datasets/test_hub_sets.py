@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from engine.config import defaults_for_form, with_value
 from engine.datasets import Example, fetching, find_dataset, hub, list_datasets, open_rows
 from engine.datasets.registry import DatasetInfo
 from engine.problem import BadInput, Stopped
@@ -228,7 +229,12 @@ def test_a_modelscope_set_is_fetched_once_by_split(
 ) -> None:
     info = registry(tmp_path, ms_hub_url="org/set", split="train")
     told: list[tuple[float, float]] = []
-    rows = hub.open_hub(info, progress=lambda _a, done, total, _u: told.append((done, total)))
+    access = hub.Access(progress=lambda _a, done, total, _u: told.append((done, total)))
+    # A glance fetches nothing; what is here may be looked at.
+    glance = hub.Access(fetch=False)
+    assert "was not fetched yet" in fault(hub.open_hub, info, glance) and far.asked == []
+    rows = hub.open_hub(info, access)
+    assert len(hub.open_hub(info, glance)) == len(rows)
     assert [dict(row) for row in rows] == ROWS
     assert told[-1][0] == told[-1][1] == sum(map(len, far.files.values()))
     far.asked.clear()
@@ -289,6 +295,10 @@ def test_of_two_hubs_the_wished_one(
     info = registry(tmp_path, ms_hub_url="org/set", hf_hub_url="org/hf")
     monkeypatch.setenv("USE_MODELSCOPE_HUB", "1")
     assert len(hub.open_hub(info)) == 4
+    monkeypatch.delenv("USE_MODELSCOPE_HUB")
+    config = with_value(defaults_for_form(), "hub", "modelscope")
+    online = find_dataset("org/set", "ONLINE")
+    assert len(hub.open_hub(online, hub.Access.of(config))) == 4
 
 
 # Others
