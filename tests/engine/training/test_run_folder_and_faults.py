@@ -383,12 +383,12 @@ def test_one_gpu_of_several_and_never_data_parallel(
 def test_gradient_checkpointing_gives_the_same_losses(
     make_config, make_session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import engine.telemetry
+    from engine.training import memory_plan
 
     session, plain = make_session(tmp_path / "plain")
     run_training(make_config(max_steps=3), session)
     # Others hold the memory that the forecast counts on, so checkpointing goes on.
-    monkeypatch.setattr(engine.telemetry, "memory_left", lambda: -(1 << 40))
+    monkeypatch.setattr(memory_plan, "free_memory", lambda *_: 1000)
     session, recomputed = make_session(tmp_path / "recomputed")
     run_training(make_config(max_steps=3), session)
     assert any("checkpointing is on" in e.text for e in recomputed.of(LogLine))
