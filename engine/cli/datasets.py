@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from engine.cli import dataset_add, dataset_check
+from engine.cli import dataset_add, dataset_check, dataset_find
 from engine.cli.output import output, visible
 from engine.cli.words import size
 from engine.problem import BadInput, Problem
@@ -65,11 +65,9 @@ def show(
     out = output()
     info = find_dataset(name, dataset_dir or None)
     rows = open_rows(info, dataset_dir or None, Fill("Nova", "the Lumen team"))
-    total = len(rows)
-    if not 1 <= row <= total:
-        raise BadInput(
-            Problem(f"{name} has {total:,} rows; there is no row {row:,}.", where=name, hint="")
-        )
+    if not rows.has(row - 1):
+        what = f"{name} has {len(rows):,} rows; there is no row {row:,}."
+        raise BadInput(Problem(what, where=name, hint=""))
     example = rows.example(row - 1)
     if isinstance(example, RowProblem):
         raise BadInput(
@@ -79,7 +77,8 @@ def show(
                 hint="Mend that row in its file; other rows are not affected.",
             )
         )
-    out.say(f"{visible(name)}, row {row:,} of {total:,}")
+    out.say(f"{visible(name)}, row {row:,} of {rows.known:,}{'' if rows.done else '+'}")
+    rows.close()  # the next command goes on where this one's index ends
     if example.system:
         _turn("system", example.system)
     for message in example.messages:
@@ -100,6 +99,7 @@ def show(
 
 app.command("add")(dataset_add.add)
 app.command("check")(dataset_check.check)
+app.command("find")(dataset_find.find)
 
 
 def _turn(role: str, content: str) -> None:

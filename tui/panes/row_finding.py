@@ -39,6 +39,7 @@ class Order:
     walk: RowWalk | None = None
     lengths: TokenLengths | None = None
     numbers: Sequence[int] | None = field(default=None, repr=False)
+    sorting: bool = False
 
     def cancel(self) -> None:
         for one in (self.walk, self.lengths):
@@ -54,7 +55,7 @@ class Order:
         """Where a row stands in the order; 0 where it doesn't."""
         if self.numbers is None:
             return row
-        return next((place for place, one in enumerate(self.numbers) if one == row), 0)
+        return self.numbers.index(row) if row in self.numbers else 0
 
 
 class RowFinding(View):
@@ -112,13 +113,25 @@ class RowFinding(View):
                 if one is order.lengths:
                     self._drop_order()
                     return
-        if order.walk is not None and (order.numbers is None or not order.walk.done
-                                       or len(order.numbers) < order.walk.found):  # fmt: skip
+        if order.walk is not None and order.lengths is None:
             order.numbers = order.walk.places()
-        if order.lengths is not None and order.lengths.done and order.numbers is None:
-            order.numbers = order.lengths.order(order.sort == LONGEST)
-            self.go(0)
+        if order.lengths is not None and order.lengths.done and not order.sorting:
+            order.sorting = True
+            self._ask_sorted(order)
         self._seek()
+
+    def _ask_sorted(self, order: Order) -> None:
+        assert order.lengths is not None
+
+        def answered(future: Future[Sequence[int]]) -> None:
+            shell(self).call_from_thread_later(taken, future)
+
+        def taken(future: Future[Sequence[int]]) -> None:
+            if not future.cancelled() and self.order is order:
+                order.numbers = future.result()
+                self.go(0)
+
+        self.studio.ask(answered, order.lengths.order, order.sort == LONGEST, key="sort")
 
     # Searching
 
@@ -292,7 +305,7 @@ class RowFinding(View):
             parts.append(f"{_('only')} {visible(order.filter)}: {shown} {_('rows')}{so_far}")
         if order.lengths is not None and not order.lengths.done:
             parts.append(f"{_('counting tokens')} {_percent(order.lengths.share)}")
-        elif order.lengths is not None:
+        elif order.numbers is not None and order.sort:
             parts.append(_(_ORDER_WORDS[order.sort]))
         if search is not None:
             so_far = "" if search.done else f", {_percent(search.share)}"

@@ -61,8 +61,8 @@ class RowWalk:
         return min(1.0, part * (self.rows.share if self._numbers is None else 1.0))
 
     def places(self) -> Sequence[int]:
-        """The wanted places found so far, ascending."""
-        return self._before + self._behind
+        """The wanted places found so far, ascending. They may grow while they are read."""
+        return self._before + self._behind if self._before else self._behind
 
     def next_from(self, place: int) -> int | None:
         """The first wanted place behind `place`, round the end; None where there is none, or it

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 # An expression that takes longer than this on one row is given up.
 SECONDS_A_ROW = 2.0
-# Bytes that may read as plain letters: JSON's \u0041, and the few letters (ß, ſ, ﬁ, …) that lower
-# case turns into plain ones, as they stand or written out.
-_WRITTEN_OUT = re.compile(
-    rb"\\u(?:00[2-7]|00df|0130|0149|017f|01f0|1e9|212a|fb0)"
-    rb"|\xc3\x9f|\xc4\xb0|\xc5[\x89\xbf]|\xc7\xb0|\xe1\xba[\x96-\x9e]|\xe2\x84\xaa"
-    rb"|\xef\xac[\x80-\x86]",
-    re.IGNORECASE,
-)
+# What may read as plain letters: JSON's \u0041, and the few letters (ß, ſ, ﬁ, …) that lower case
+# turns into plain ones, written out or in UTF-8.
+_WRITTEN_OUT = re.compile(rb"\\u(?:00[2-7]|00df|0130|0149|017f|01f0|1e9|212a|fb0)", re.IGNORECASE)
+_TURNED_PLAIN = (
+    b"\xc3\x9f", b"\xc4\xb0", b"\xc5\x89", b"\xc5\xbf", b"\xc7\xb0", b"\xe1\xba", b"\xe2\x84\xaa",
+    b"\xef\xac",
+)  # fmt: skip
 # Signs that no JSON writer puts a backslash before.
 _PLAIN = re.compile(r"[A-Za-z0-9 .:;?!()+*=_-]+")
 
@@ -73,13 +72,19 @@ def with_text(text: str) -> Wanted:
 
 def _skim_for(text: str) -> Skim | None:
     if _PLAIN.fullmatch(text):
-        pattern = re.compile(re.escape(text.encode()), re.IGNORECASE)
-        return lambda raw: bool(pattern.search(raw) or _WRITTEN_OUT.search(raw))
+        plain = text.lower().encode()
+        return lambda raw: plain in raw.lower() or _odd(raw)
     if text.isalpha() and text.lower() == text.upper():
         # A script without case, such as Chinese.
         as_is = text.encode()
         return lambda raw: as_is in raw or b"\\u" in raw
     return None
+
+
+def _odd(raw: bytes) -> bool:
+    if b"\\u" in raw and _WRITTEN_OUT.search(raw):
+        return True
+    return not raw.isascii() and any(sign in raw for sign in _TURNED_PLAIN)
 
 
 def with_pattern(pattern: str) -> Wanted:

@@ -22,6 +22,7 @@ from engine.problem import BadInput, Problem
 # Behind their first rows, so many files are gone through at a time.
 _turns = threading.BoundedSemaphore(2)
 _SAVE_EVERY = 5.0
+_CLOSE_SECONDS = 1.0
 _READ_FIRST = 4 * BLOCK_BYTES
 # A block beyond this (it holds one long row) is not kept for the rows beside.
 _KEEP_UP_TO = 8 << 20
@@ -95,10 +96,7 @@ class IndexedRows:
 
     def raw(self, index: int) -> tuple[bytes, int]:
         """The bytes of a row, and its line. Raises BadInput, and IndexError behind the end."""
-        if index >= self._blocks.known:
-            self._wait(index)
-            if index >= self._blocks.known:
-                raise IndexError(index)
+        self._reach(index)
         block = self._blocks.find(index)
         raw, spans = self._block(block, index - self._blocks.rows[block])
         start, end, line = spans[index - self._blocks.rows[block]]
@@ -107,7 +105,7 @@ class IndexedRows:
     def stretch(self, index: int) -> tuple[range, bytes]:
         """The known rows from `index` to the end of its block, and the bytes that hold them: what
         no row of them holds does not stand in the bytes."""
-        self.raw(index)
+        self._reach(index)
         blocks = self._blocks
         block = blocks.find(index)
         start, end = blocks.span(block)
@@ -121,11 +119,24 @@ class IndexedRows:
         if self._thread is not None:
             self._thread.join()
 
-    def close(self) -> None:
-        """Give up what is still to be gone through; what is known stays readable."""
+    def abandon(self) -> None:
+        """Give up what is still to be gone through; what is known stays readable, and is kept for
+        the next time."""
         self._abandoned = True
 
+    def close(self) -> None:
+        """Give up, and wait a moment until what is known is kept."""
+        self.abandon()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+
     # Reading
+
+    def _reach(self, index: int) -> None:
+        if index >= self._blocks.known:
+            self._wait(index)
+            if index >= self._blocks.known:
+                raise IndexError(index)
 
     def _behind(self, block: int) -> int:
         rows = self._blocks.rows
@@ -198,7 +209,9 @@ class IndexedRows:
             raise _Abandoned
         if not self._turn:
             # The first rows never wait for another file.
-            _turns.acquire()
+            while not _turns.acquire(timeout=0.1):
+                if self._abandoned:
+                    raise _Abandoned
             self._turn = True
         if time.monotonic() - self._saved > _SAVE_EVERY:
             self._keep()
