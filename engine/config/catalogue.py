@@ -212,7 +212,7 @@ _EMPTY_MEANS = {
     "ref_model": "as before training",
     "ld_alpha": "off",
     "reward_weights": "all alike",
-    "packing": "on",
+    "packing": "by stage",
 }
 
 

@@ -25,7 +25,7 @@ def _on_last(config: Any) -> bool:
 
 
 def _packs(config: Any) -> bool:
-    return config.stage == "pt" or bool(config.packing)
+    return config.stage in ("pt", "sft") or bool(config.packing)
 
 
 @group
@@ -169,19 +169,11 @@ class DataGroup:
         None,
         label="Packing",
         section="Data",
-        help="Joins texts and cuts them into rows of full length, so that nothing is padded; "
-        "empty is on in pre-training and off elsewhere.",
+        help="Fills rows up to the cutoff: in pre-training with texts joined and cut, in sft with "
+        "whole conversations that never see one another; empty is on in pre-training only.",
         usual="empty",
-        goes_with=("cutoff_len",),
+        goes_with=("cutoff_len", "neat_packing"),
         applies=_packs,
-    )
-    mix_strategy: Literal["concat"] = setting(
-        "concat",
-        label="Mixing of sets",
-        section="Data",
-        level="hidden",
-        help="How several sets are joined: one after the other, then shuffled.",
-        goes_with=("dataset", "disable_shuffling"),
     )
     disable_shuffling: bool = setting(
         False,
@@ -257,19 +249,12 @@ def masks_are_of_answers(config: RunConfig) -> Problem | None:
     return None
 
 
-def only_texts_are_packed(config: RunConfig) -> Problem | None:
-    """Packing joins raw texts; conversations joined without care would read each other."""
-    if not config.do_train or not config.packing or config.stage == "pt":
+def packing_is_of_tokens(config: RunConfig) -> Problem | None:
+    """Packing joins texts and conversations; other stages have rows of several parts."""
+    if not config.do_train or not config.packing or config.stage in ("pt", "sft"):
         return None
-    meanwhile = "train_sampling_strategy: group_by_length wastes little on padding."
-    if config.stage == "sft":
-        return Problem(
-            "packing joins texts in stage pt; for the conversations of sft it isn't here yet.",
-            hint=f"Leave packing out; {meanwhile}",
-            setting="packing",
-        )
     return Problem(
-        f"packing joins texts in stage pt, but the stage is {config.stage}.",
+        f"packing joins the rows of stages pt and sft, but the stage is {config.stage}.",
         hint="Leave packing out.",
         setting="packing",
     )
@@ -281,5 +266,5 @@ RULES = (
     ("o3", validation_count_is_whole),
     ("8", one_mask),
     ("18", masks_are_of_answers),
-    ("o27", only_texts_are_packed),
+    ("o27", packing_is_of_tokens),
 )

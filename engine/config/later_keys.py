@@ -59,18 +59,7 @@ NOT_YET: tuple[Absent, ...] = (
     Absent(
         "reading sets while training",
         "Meanwhile bound a large set with max_samples.",
-        {"streaming": False, "buffer_size": 16384, "tokenized_path": None},
-    ),
-    Absent(
-        "the mixing of sets by shares",
-        "Meanwhile sets are joined whole; bound them with max_samples.",
-        {"interleave_probs": None, "eval_on_each_dataset": False},
-    ),
-    Absent(
-        "packing with attention kept apart",
-        "Meanwhile rows of like length together waste little: train_sampling_strategy: "
-        "group_by_length. On a CPU no padding is computed at all.",
-        {"neat_packing": False},
+        {"streaming": False, "buffer_size": 16384},
     ),
     Absent(
         "variants of LoRA",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-_MIX = "sets are joined one after the other (concat); use max_samples to balance them"
 _AS_STORED = (
     "weights aren't put into this form on loading: leave quantization_method out for a checkpoint "
     "that is in it already (its config.json says so), else set bnb with quantization_bit 4 or 8"
@@ -14,9 +13,6 @@ LATER_VALUES: dict[str, dict[str, str]] = {
         "te": "Transformer Engine puts layers of its own in the model, which LoRA and safetensors "
         "files don't know; torchao computes in FP8 too",
         "msamp": "MS-AMP is no longer kept up; torchao computes in FP8 too",
-    },
-    "mix_strategy": {
-        name: _MIX for name in ("interleave_under", "interleave_over", "interleave_once")
     },
     "quantization_method": {
         **{name: _AS_STORED for name in ("gptq", "awq", "aqlm", "mxfp4", "fp8")},

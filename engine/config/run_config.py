@@ -9,6 +9,7 @@ from engine.config.data import DataGroup
 from engine.config.declare import described, setting
 from engine.config.distillation import DistillationGroup
 from engine.config.export import ExportGroup
+from engine.config.feeding import FeedingGroup
 from engine.config.generation import GenerationGroup
 from engine.config.jobs import JobsGroup
 from engine.config.losses import LossGroup
@@ -39,6 +40,7 @@ class RunConfig(
     VocabularyGroup,
     MediaGroup,
     ThoughtGroup,
+    FeedingGroup,
     DataGroup,
     LossGroup,
     OptimiserFamilyGroup,

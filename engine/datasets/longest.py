@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from engine.datasets.encode import Encoder, packs
 from engine.datasets.example import Example
-from engine.datasets.preparation import _encode, _encoding, select, set_names
+from engine.datasets.parallel import Telling, encoding
+from engine.datasets.preparation import encode_rows, select, set_names
 from engine.datasets.stage_rows import PartRows, TokenRows, form_of, new_rows
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ def sample_rows(config: RunConfig, encoder: Encoder) -> TokenRows | PartRows | N
     # The first ones stand first, so that what rows have in common is seen on usual rows too.
     picked = [*chosen[:_FIRST], *by_length[:_LONGEST]]
     form = form_of(config.stage, config.distill_on == "samples")
-    encode = _encoding(encoder, form, config.stage)
-    rows, _ = _encode(picked, new_rows(form), encode, [], None, None, 0, len(picked))
+    encode = encoding(encoder, form, config.stage)
+    told = Telling(None, None, len(picked))
+    size = max(1, len(picked))
+    rows, _ = encode_rows(
+        picked, new_rows(form), lambda blocks: map(encode, blocks), [], told, size
+    )
     return rows
 
 

@@ -8,16 +8,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.config.media import PICTURE_STAGES
-from engine.datasets.encode import Encoded, Encoder, packs
-from engine.datasets.encode_parts import as_text, encode_parts
+from engine.datasets.encode import Encoded, Encoder
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import Fill, has_placeholders
-from engine.datasets.formats.fields import RowFault
+from engine.datasets.hub import Access
 from engine.datasets.listing import fits
+from engine.datasets.mixing import mixed_order, mixing_note, rows_used
+from engine.datasets.packing import packed
+from engine.datasets.parallel import (
+    EncodeBlocks,
+    ProgressCall,
+    Telling,
+    encoding,
+    encoding_blocks,
+)
+from engine.datasets.preparation_words import (
+    NOTHING_TRAINED,
+    PLACEHOLDERS,
+    check_reads,
+    cut_notes,
+    dropped_notes,
+    nothing_left,
+    stop_at_bad,
+)
+from engine.datasets.prepared import Prepared
 from engine.datasets.registry import DatasetInfo, find_dataset
 from engine.datasets.rows import RowIndex, open_rows
-from engine.datasets.stage_rows import EncodedParts, PartRows, RowForm, TokenRows, form_of, new_rows
+from engine.datasets.stage_rows import PartRows, RowForm, TokenRows, form_of, new_rows
+from engine.datasets.token_cache import Keeping
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -25,32 +43,9 @@ if TYPE_CHECKING:
 
 # Rows between two looks at the stop request; results do not depend on it.
 BLOCK = 256
-ProgressCall = Callable[[str, float, float, str], None]
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a run trains and validates on.
-
-    `counts` are the usable rows of each set, `dropped` the rows left out with their reasons,
-    `notes` sentences for the log.
-    """
-
-    train: TokenRows | PartRows
-    eval: TokenRows | PartRows
-    counts: Mapping[str, int]
-    eval_counts: Mapping[str, int]
-    dropped: tuple[RowProblem, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one epoch."""
-        return self.train.tokens
-
-    @property
-    def longest(self) -> int:
-        return max([*self.train.lengths(), *self.eval.lengths()], default=0)
+__all__ = ["BLOCK", "Prepared", "ProgressCall", "Selection", "encode_rows", "encoding"]
+__all__ += ["prepare", "select", "set_names", "split"]
 
 
 @dataclass
@@ -82,7 +77,6 @@ def select(
     stage = stage or str(config.stage)
     fill = Fill(config.identity_name, config.identity_author)
     chosen = Selection([], [], [])
-    token = config.hf_hub_token
     infos = [find_dataset(name, config.dataset_dir) for name in names]
     for info in infos:
         reason = fits(info, stage)
@@ -98,7 +92,7 @@ def select(
     for info in infos:
         if progress and info.hub:
             progress(f"Fetching {info.name}", 0, 0, "rows")
-        rows = open_rows(info, fill=fill, token=token)
+        rows = open_rows(info, fill=fill, access=Access.of(config, progress, check_stop))
         _read(rows, _numbers(rows, info, config), chosen, progress, check_stop)
     return chosen
 
@@ -117,71 +111,75 @@ def prepare(
     Bad rows are dropped and counted; with bad_rows: stop they raise BadInput, as do sets of which
     nothing usable is left.
     """
-    names = set_names(config.dataset)
-    if not names and not set_names(config.eval_dataset):
+    names, held_names = set_names(config.dataset), set_names(config.eval_dataset)
+    if not names and not held_names:
         raise BadInput(Problem("No dataset is chosen.", "dataset", "Choose one.", "dataset"))
+    if form is None:
+        form = form_of(config.stage, config.distill_on == "samples")
+    infos = [find_dataset(name, config.dataset_dir) for name in (*names, *held_names)]
+    if progress:
+        progress("Looking for kept tokens", 0, 0, "rows")
+    kept = Keeping(config, encoder, form, infos[: len(names)], infos[len(names) :], check_stop)
+    there = kept.find()
+    if there is not None:
+        return there
+    made = _prepare(config, encoder, form, progress, check_stop)
+    return kept.keep(made)
+
+
+def _prepare(
+    config: RunConfig,
+    encoder: Encoder,
+    form: RowForm,
+    progress: ProgressCall | None,
+    check_stop: Callable[[], None] | None,
+) -> Prepared:
+    names = set_names(config.dataset)
     chosen = select(config, names, None, progress, check_stop)
     held_out = select(config, set_names(config.eval_dataset), None, progress, check_stop)
     dropped = [*chosen.dropped, *held_out.dropped]
-    _stop_at_bad(config, dropped)
+    stop_at_bad(config, dropped)
     examples = chosen.examples
     evaluated = held_out.examples
     if config.val_size and not evaluated:
         kept, out = split(len(examples), config.val_size, config.seed)
         evaluated = [examples[i] for i in out]
         examples = [examples[i] for i in kept]
-    _check_reads(encoder, config.stage, [*examples, *evaluated])
-    total = len(examples) + len(evaluated)
-    if form is None:
-        form = form_of(config.stage, config.distill_on == "samples")
-    encode = _encoding(encoder, form, config.stage)
-    train, counts = _encode(
-        examples, new_rows(form), encode, dropped, progress, check_stop, 0, total
-    )
-    held, eval_counts = _encode(
-        evaluated, new_rows(form), encode, dropped, progress, check_stop, len(examples), total
-    )
-    _stop_at_bad(config, dropped)
+    check_reads(encoder, config.stage, [*examples, *evaluated])
+    with encoding_blocks(config, encoder, form, len(examples) + len(evaluated)) as encode:
+        told = Telling(progress, check_stop, len(examples) + len(evaluated))
+        size = config.preprocessing_batch_size
+        train, counts = encode_rows(examples, new_rows(form), encode, dropped, told, size)
+        held, eval_counts = encode_rows(evaluated, new_rows(form), encode, dropped, told, size)
+    stop_at_bad(config, dropped)
     if names and not len(train):
-        raise _nothing(names, dropped)
+        raise nothing_left(names, dropped)
     if not names and not len(held):
-        raise _nothing(set_names(config.eval_dataset), dropped)
+        raise nothing_left(set_names(config.eval_dataset), dropped)
     notes = [*encoder.notes, *chosen.notes, *held_out.notes]
     if encoder.chat.tools_note and any(example.tools for _, example in chosen.examples):
         notes.append(encoder.chat.tools_note)
-    notes += _dropped_notes(dropped) + _cut_notes(train, encoder)
-    if form == "tokens" and packs(config):
-        from engine.datasets.packing import pack
-
+    notes += dropped_notes(dropped) + cut_notes(train, encoder)
+    if len(names) > 1:
+        train, counts = _mixed(config, train, counts, notes)
+    if form == "tokens":
         assert isinstance(train, TokenRows) and isinstance(held, TokenRows)
-        rows = len(train)
-        train, held = pack(train, encoder.cutoff), pack(held, encoder.cutoff)
-        notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
+        train, held = packed(config, train, held, eval_counts, notes)
     return Prepared(train, held, counts, eval_counts, tuple(dropped), tuple(notes))
 
 
-def _check_reads(encoder: Encoder, stage: str, examples: Sequence[tuple[str, Example]]) -> None:
-    """Raise BadInput where rows have pictures and the model reads none (rule 49)."""
-    name = next((name for name, example in examples if example.media), None)
-    if name is not None and stage not in PICTURE_STAGES:
-        raise BadInput(
-            Problem(
-                f"{name} holds pictures, and {stage} trains on text.",
-                f"dataset {name}",
-                "Choose stage: sft or dpo, or a set of text.",
-                "dataset",
-            )
-        )
-    if name is not None and encoder.pictures is None:
-        raise BadInput(
-            Problem(
-                f"{name} holds pictures, and {encoder.tokenizer.folder.name} reads only text.",
-                f"dataset {name}",
-                "Choose a vision-language model (Qwen2-VL, LLaVA, Gemma 3, SmolVLM, …), or a set "
-                "of text.",
-                "model_name_or_path",
-            )
-        )
+def _mixed(
+    config: RunConfig, rows: TokenRows | PartRows, counts: Mapping[str, int], notes: list[str]
+) -> tuple[TokenRows | PartRows, dict[str, int]]:
+    """The rows of several sets as `mix_strategy` joins them, and how many there are of each."""
+    names = set_names(config.dataset)
+    sizes = [counts.get(name, 0) for name in names]
+    shares = [float(share) for share in (config.interleave_probs or "").split(",") if share]
+    order = mixed_order(sizes, config.mix_strategy, shares or None, config.seed)
+    used = rows_used(sizes, order)
+    notes.append(mixing_note(names, sizes, used, config.mix_strategy))
+    mixed = rows if config.mix_strategy == "concat" else rows.chosen(order)
+    return mixed, {name: count for name, count in zip(names, used, strict=True) if count}
 
 
 def split(rows: int, val_size: float, seed: int) -> tuple[list[int], list[int]]:
@@ -243,49 +241,21 @@ def _read(
         into.notes.append(f"{rows.name}: {unfilled:,} rows hold {PLACEHOLDERS}; {hint}")
 
 
-Encode = Callable[[Sequence[Example]], Sequence[Encoded | EncodedParts | RowProblem]]
-
-
-def _encoding(encoder: Encoder, form: RowForm, stage: str) -> Encode:
-    """How a block of rows becomes tokens of a form; a bad row comes back as a RowProblem."""
-    if form != "tokens":
-        return lambda block: encode_parts(encoder, block, form)
-    if stage == "pt":
-        return lambda block: _encode_texts(encoder, block)
-    return encoder.encode_batch
-
-
-def _encode_texts(
-    encoder: Encoder, block: Sequence[Example]
-) -> list[Encoded | EncodedParts | RowProblem]:
-    texts: list[Example | RowProblem] = []
-    for example in block:
-        try:
-            texts.append(as_text(encoder, example))
-        except RowFault as fault:
-            texts.append(RowProblem("", example.source_row, str(fault)))
-    encoded = iter(encoder.encode_batch([text for text in texts if isinstance(text, Example)]))
-    return [text if isinstance(text, RowProblem) else next(encoded) for text in texts]
-
-
-def _encode(
+def encode_rows(
     examples: Sequence[tuple[str, Example]],
     rows: TokenRows | PartRows,
-    encode: Encode,
+    encode: EncodeBlocks,
     dropped: list[RowProblem],
-    progress: ProgressCall | None,
-    check_stop: Callable[[], None] | None,
-    done: int,
-    total: int,
+    told: Telling,
+    size: int,
 ) -> tuple[TokenRows | PartRows, dict[str, int]]:
+    """Encode rows, `size` at once, into `rows`, and count those of each set that are usable; the
+    others go to `dropped`."""
     counts: Counter[str] = Counter()
-    for start in range(0, len(examples), BLOCK):
-        if check_stop:
-            check_stop()
-        if progress:
-            progress("Tokenising", done + start, total, "rows")
-        block = examples[start : start + BLOCK]
-        encoded = encode([example for _, example in block])
+    starts = range(0, len(examples), size)
+    blocks = ([example for _, example in examples[start : start + size]] for start in starts)
+    for start, encoded in zip(starts, encode(blocks), strict=True):
+        block = examples[start : start + size]
         for (name, example), row in zip(block, encoded, strict=True):
             if isinstance(row, RowProblem):
                 dropped.append(RowProblem(name, row.row, row.reason))
@@ -294,63 +264,5 @@ def _encode(
             else:
                 rows.append(row)  # type: ignore[arg-type]  # encode and rows are of one form
                 counts[name] += 1
-    if progress and examples:
-        progress("Tokenising", done + len(examples), total, "rows")
+        told.of(len(block))
     return rows, dict(counts)
-
-
-PLACEHOLDERS = "{{name}} or {{author}}"
-NOTHING_TRAINED = "nothing of its answer is left after the cutoff"
-
-
-def _nothing(names: Sequence[str], dropped: Sequence[RowProblem]) -> BadInput:
-    if not dropped:
-        return BadInput(
-            Problem(f"{', '.join(names)} holds no rows.", "dataset", "Choose another.", "dataset")
-        )
-    first = dropped[0]
-    return BadInput(
-        Problem(
-            f"None of the {len(dropped):,} rows of {', '.join(names)} can be used. "
-            f"Row {first.row:,}: {first.reason}.",
-            f"dataset {first.dataset}, row {first.row:,}",
-            "Check columns and tags in dataset_info.json against the file.",
-            "dataset",
-        )
-    )
-
-
-def _stop_at_bad(config: RunConfig, dropped: Sequence[RowProblem]) -> None:
-    """Raise BadInput for rows that can't be used, where the person wants the run to stop then."""
-    if config.bad_rows != "stop" or not dropped:
-        return
-    first = dropped[0]
-    rows = "1 row" if len(dropped) == 1 else f"{len(dropped):,} rows"
-    raise BadInput(
-        Problem(
-            f"{rows} can't be used, and bad_rows is stop. "
-            f"Row {first.row:,} of {first.dataset}: {first.reason.rstrip('.')}.",
-            f"dataset {first.dataset}, row {first.row:,}",
-            "Mend them (finetui datasets check lists them), or set bad_rows: skip.",
-            "bad_rows",
-        )
-    )
-
-
-def _dropped_notes(dropped: Sequence[RowProblem]) -> list[str]:
-    """One line a set: how many rows were left out, and why the first."""
-    notes = []
-    for name, count in Counter(problem.dataset for problem in dropped).items():
-        first = next(problem for problem in dropped if problem.dataset == name)
-        rows = "1 row" if count == 1 else f"{count:,} rows"
-        notes.append(f"{name}: {rows} left out; row {first.row:,}: {first.reason}.")
-    return notes
-
-
-def _cut_notes(rows: TokenRows | PartRows, encoder: Encoder) -> list[str]:
-    if not rows.cut_rows:
-        return []
-    return [
-        f"{rows.cut_rows:,} of {len(rows):,} rows were cut at {encoder.cutoff:,} tokens, "
-        f"{rows.cut_tokens:,} tokens lost."
-    ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -50,13 +50,27 @@ class _Pictures:
     def __init__(self) -> None:
         self._named: dict[int, tuple[str, ...]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._named)
+
     def add(self, row: int, names: tuple[str, ...]) -> None:
         if names:
             self._named[row] = names
 
+    def named(self, row: int) -> tuple[str, ...]:
+        return self._named.get(row, ())
+
     def column(self, row: int) -> dict[str, str]:
         """`pictures`, the names as a JSON list, where any row of the set has some."""
         return {"pictures": json.dumps(self._named.get(row, ()))} if self._named else {}
+
+
+_FACTS = ("form", "cut_rows", "cut_tokens")
+
+
+def _facts(rows: TokenRows | PartRows) -> dict[str, Any]:
+    form = "tokens" if isinstance(rows, TokenRows) else "parts"
+    return {"form": form, "cut_rows": rows.cut_rows, "cut_tokens": rows.cut_tokens}
 
 
 class TokenRows:
@@ -67,13 +81,48 @@ class TokenRows:
     """
 
     def __init__(self) -> None:
-        self._ids = array("i")
-        self._trained = bytearray()
-        self._ends = array("Q")
+        self._ids: Any = array("i")
+        self._trained: Any = bytearray()
+        self._ends: Any = array("Q")
         self._pictures = _Pictures()
         self.trained_tokens = 0
         self.cut_rows = 0
         self.cut_tokens = 0
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], facts: Mapping[str, Any]) -> TokenRows:
+        """Rows over the arrays of `flat()`, such as a mapped file's; nothing can be appended."""
+        rows = cls()
+        rows._ids, rows._trained, rows._ends = (flat[name] for name in ("ids", "trained", "ends"))
+        for name in _FACTS[1:]:
+            setattr(rows, name, facts[name])
+        rows.trained_tokens = facts["trained_tokens"]
+        return rows
+
+    def flat(self) -> dict[str, Any]:
+        """`ids` (int32), `trained` (a byte each) and `ends` (uint64, of each row), as buffers."""
+        return {"ids": self._ids, "trained": self._trained, "ends": self._ends}
+
+    def facts(self) -> dict[str, Any]:
+        """What else there is to be kept of the rows, as JSON takes it."""
+        return {"trained_tokens": self.trained_tokens, **_facts(self)}
+
+    @property
+    def has_pictures(self) -> bool:
+        return bool(self._pictures)
+
+    def chosen(self, order: Sequence[int]) -> TokenRows:
+        """The rows of these numbers, in this order; a number may stand there several times."""
+        rows = TokenRows()
+        for index in order:
+            start, end = self._ends[index - 1] if index else 0, self._ends[index]
+            rows._pictures.add(len(rows), self._pictures.named(index))
+            rows._ids.extend(self._ids[start:end])
+            rows._trained.extend(self._trained[start:end])
+            rows._ends.append(len(rows._ids))
+            rows.trained_tokens += sum(self._trained[start:end])
+        rows.cut_rows, rows.cut_tokens = self.cut_rows, self.cut_tokens
+        return rows
 
     def append(self, row: Encoded) -> None:
         self._pictures.add(len(self), row.pictures)
@@ -134,12 +183,46 @@ class PartRows:
     def __init__(self, parts: Sequence[str], extra: Sequence[str] = ()) -> None:
         self.parts = tuple(parts)
         self.extra = tuple(extra)
-        self._ids = array("i")
-        self._ends = array("Q")
+        self._ids: Any = array("i")
+        self._ends: Any = array("Q")
         self._extra: list[tuple[Any, ...]] = []
         self._pictures = _Pictures()
         self.cut_rows = 0
         self.cut_tokens = 0
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any], facts: Mapping[str, Any]) -> PartRows:
+        """As `TokenRows.from_flat`."""
+        rows = cls(facts["parts"], facts["extra"])
+        rows._ids, rows._ends = flat["ids"], flat["ends"]
+        rows._extra = [tuple(values) for values in facts["values"]]
+        for name in _FACTS[1:]:
+            setattr(rows, name, facts[name])
+        return rows
+
+    def flat(self) -> dict[str, Any]:
+        """`ids` (int32) and `ends` (uint64, of each part of each row), as buffers."""
+        return {"ids": self._ids, "ends": self._ends}
+
+    def facts(self) -> dict[str, Any]:
+        """What else there is to be kept of the rows, as JSON takes it."""
+        return {"parts": self.parts, "extra": self.extra, "values": self._extra, **_facts(self)}
+
+    @property
+    def has_pictures(self) -> bool:
+        return bool(self._pictures)
+
+    def chosen(self, order: Sequence[int]) -> PartRows:
+        """As `TokenRows.chosen`."""
+        rows = PartRows(self.parts, self.extra)
+        for index in order:
+            row = self[index]
+            parts = tuple(row[name] for name in self.parts)
+            rows.append(
+                EncodedParts(parts, self._extra[index], pictures=self._pictures.named(index))
+            )
+        rows.cut_rows, rows.cut_tokens = self.cut_rows, self.cut_tokens
+        return rows
 
     def append(self, row: EncodedParts) -> None:
         self._pictures.add(len(self), row.pictures)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.datasets.packing import unpacked
+
 IGNORED = -100
 
 Row = dict[str, Any]
@@ -85,6 +87,20 @@ class EndToEnd:
             lengths = [len(sequence) for sequence in sequences]
             batch |= _row_maps(starts, lengths, shared, len(ids))
         return batch
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Packed rows told apart again before `form` lays them out: each attends to itself alone.
+
+    So a micro-batch of n packed rows holds up to n times the cutoff in tokens, whatever the number
+    of conversations in it.
+    """
+
+    form: Padded | EndToEnd
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return self.form([part for row in rows for part in unpacked(row)])
 
 
 def _shared_prefix(sequences: list[list[int]], targets: list[list[int]]) -> int:

@@ -6,6 +6,9 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from engine.datasets.encoded import IGNORED
+from engine.datasets.stage_rows import TokenRows
+
 if TYPE_CHECKING:
     import datasets
     import torch
@@ -30,6 +33,8 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
     import numpy
     import pyarrow
 
+    if isinstance(rows, TokenRows) and type(rows) is TokenRows and not rows.has_pictures:
+        return datasets.Dataset(_table(rows))
     tokens: dict[str, tuple[array[int], array[int]]] = {}
     plain: dict[str, list[Any]] = {}
     lengths = array("i")
@@ -51,6 +56,30 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
     columns |= {name: pyarrow.array(values) for name, values in plain.items()}
     columns["length"] = pyarrow.array(numpy.asarray(lengths, dtype=numpy.int32))
     return datasets.Dataset(pyarrow.table(columns))
+
+
+def _table(rows: TokenRows) -> Any:
+    """The same table as row by row, made of the flat arrays at once (they may be a mapped file)."""
+    import numpy
+    import pyarrow
+
+    flat = rows.flat()
+    ids = numpy.frombuffer(flat["ids"], dtype=numpy.int32) if rows.tokens else numpy.zeros(0, "i4")
+    trained = numpy.frombuffer(flat["trained"], dtype=numpy.uint8) if rows.tokens else ids
+    ends = (
+        numpy.concatenate([[0], numpy.frombuffer(flat["ends"], dtype=numpy.uint64)])
+        if len(rows)
+        else numpy.zeros(1)
+    )
+    offsets = pyarrow.array(ends.astype(numpy.int64))
+    labels = numpy.where(trained, ids, numpy.int32(IGNORED))
+    return pyarrow.table(
+        {
+            "input_ids": pyarrow.LargeListArray.from_arrays(offsets, pyarrow.array(ids)),
+            "labels": pyarrow.LargeListArray.from_arrays(offsets, pyarrow.array(labels)),
+            "length": pyarrow.array(numpy.diff(ends).astype(numpy.int32)),
+        }
+    )
 
 
 def _length(row: dict[str, Any]) -> int:

@@ -33,3 +33,24 @@ def choose_form(model: Any, config: RunConfig, device: str, longest: int, pad_id
         model.set_attn_implementation(chosen.register())
         return EndToEnd()
     return Padded(pad_id)
+
+
+def packed_form(form: Collator, model: Any, config: RunConfig, second: Any = None) -> Collator:
+    """`form`, or for packed conversations one without padding where attention allows it.
+
+    Rows laid end to end are then kept apart by their `position_ids` (transformers 5.24 makes a
+    block-diagonal mask of them, or hands their lengths to flash attention); training passes
+    `use_cache=False`, without which they leak. Other models train on padded rows, apart as ever.
+    """
+    if isinstance(form, EndToEnd) or second is not None or config.neftune_noise_alpha:
+        return form
+    if config.shift_attn or getattr(model.config, "vision_config", None) is not None:
+        return form
+    text = model.config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    plain = kinds <= {"full_attention", "sliding_attention"}
+    used = getattr(model.config, "_attn_implementation", None)
+    experts = getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None)
+    if plain and not experts and used in ("sdpa", "eager", "flash_attention_2"):
+        return EndToEnd(by_rows=False)
+    return form

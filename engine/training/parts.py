@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ class Parts:
     and `evaluation` (None without validation rows) hold rows in the stage's form and a column
     `length`. `checkpointing` tells whether activations are computed again in the backward pass.
     `resume` is the checkpoint that the run goes on from. `callbacks` are to be handed on.
-    `pictures` reads those of a vision-language model's rows.
+    `pictures` reads those of a vision-language model's rows. `eval_sets` are the parts of
+    `evaluation` by their set's name, where each is to be measured by itself.
     """
 
     config: RunConfig
@@ -51,6 +53,7 @@ class Parts:
     encoder: Encoder
     model_folder: ModelFolder
     pictures: Pictures | None = None
+    eval_sets: Mapping[str, datasets.Dataset] = field(default_factory=dict)
 
     def arguments(self, kind: type, **more: Any) -> Any:
         """The trainer's arguments of a class of TRL's or transformers', with `more` set."""
@@ -83,6 +86,7 @@ class Parts:
             "autocast": "bf16" if self.precision.autocast == "bf16" else None,
             "resume": self.resume,
             "pictures": self.pictures,
+            "eval_sets": self.eval_sets,
             "plan": Plan(self.config, lambda text: self.session.say(text, "note")),
         }
 

@@ -160,6 +160,7 @@ class _Run:
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
         from engine.training.dataset import to_dataset
+        from engine.training.each_set import sets_of
         from engine.training.methods import apply_method
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer
@@ -228,13 +229,15 @@ class _Run:
             {**to_flat(config, only_changed=True), **description},
             resume.step if resume else 0,
         )
+        evaluation = to_dataset(prepared.eval) if len(prepared.eval) else None
         trainer = build_trainer(
             Parts(
                 config=config,
                 model=model,
                 tokenizer=tokenizer,
                 train=to_dataset(prepared.train),
-                evaluation=to_dataset(prepared.eval) if len(prepared.eval) else None,
+                evaluation=evaluation,
+                eval_sets=sets_of(config, prepared, evaluation),
                 precision=precision,
                 device=device,
                 folder=self.folder,

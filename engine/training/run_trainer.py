@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from engine.models.vocabulary import has_grown, write_embeddings
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
 from engine.training.dataset import EpochSampler, Strategy
+from engine.training.each_set import evaluate_each
 from engine.training.guards import check_finite
 from engine.training.optimisers import Plan, build_optimiser, schedule_free
 from engine.training.optimisers.build import say_of_schedule
@@ -48,7 +50,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
     strategy. `autocast` is the type that matrix products run in ("bf16"), opened by
     `forward_autocast` around the forward pass, or None. `pictures` is what a vision-language model
     sees through: its processor is saved with the weights. `plan` is what the optimiser is built
-    from; without one it is transformers' own. Everything else goes to the trainer behind this
+    from; without one it is transformers' own. `eval_sets` are the parts of the validation set to be
+    measured one by one, by name. Everything else goes to the trainer behind this
     one. The training set has a column `length` where `own_order` is set.
     """
 
@@ -66,6 +69,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         resume: Resume | None = None,
         pictures: Pictures | None = None,
         plan: Plan | None = None,
+        eval_sets: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self._order = order  # a trainer may ask for its sampler while it is being built
@@ -77,6 +81,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         self.resume = resume
         self.plan = plan
         self.pictures = pictures
+        self.eval_sets = dict(eval_sets or {})
         self.autocast_type = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[autocast]
         self._step_tokens = 0
         self._step_losses: list[torch.Tensor] = []
@@ -218,6 +223,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         # A validation loader draws random numbers; training must not depend on when it ran.
         before = random_state()
         try:
+            if self.eval_sets and not args and not kwargs.get("eval_dataset"):
+                return evaluate_each(self, super().evaluate, **kwargs)
             return super().evaluate(*args, **kwargs)
         finally:
             set_random_state(before)

@@ -20,6 +20,9 @@ def build_trainer(parts: Parts) -> SftTrainer:
     """
     from trl import SFTConfig
 
+    from engine.datasets.packing import packs_whole
+    from engine.training.collate import Unpacked
+    from engine.training.forms import packed_form
     from engine.training.pictures import PaddedPictures
     from engine.training.references import load_reference
     from engine.training.second_model import choose_form_for_both
@@ -35,6 +38,8 @@ def build_trainer(parts: Parts) -> SftTrainer:
     if parts.pictures is not None:
         parts.pictures.reads_for(parts.model)
         form = PaddedPictures(pad, parts.pictures)
+    elif packs_whole(parts.config):
+        form = Unpacked(packed_form(form, parts.model, parts.config, second))
     return SftTrainer(
         args=parts.arguments(SFTConfig, **SFT_ARGUMENTS),
         data_collator=form,

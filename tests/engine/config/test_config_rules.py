@@ -104,7 +104,6 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
     ("o24", {"use_dft_loss": True, "use_asft_loss": True}, "use_asft_loss"),
     ("o25", {"stage": "pt", "use_asft_loss": True}, "use_asft_loss"),
     ("o26", {"stage": "dpo", "compute_accuracy": True}, "compute_accuracy"),
-    ("o27", {"packing": True}, "packing"),
     ("o27", {"stage": "dpo", "packing": True}, "packing"),
 ]
 ALLOWED: list[dict[str, Any]] = [

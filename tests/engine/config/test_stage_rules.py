@@ -89,6 +89,7 @@ REFUSED = [
         Refused("14", {**stage, "pissa_init": True}, "pissa_init takes the adapter's start out")
         for stage in (PPO, DPO, {"stage": "kto"})
     ),
+    Refused("18", {**DPO, "neat_packing": True}, "neat_packing joins the conversations of stage"),
     Refused("21", {**PPO, "shift_attn": True}, "shift_attn changes attention in training only"),
     *(
         Refused("18", {"stage": stage, name: True}, f"{name} chooses which tokens")
@@ -115,7 +116,6 @@ REFUSED = [
     Refused("24", {**ACCURACY, "val_size": 0.1}, "predict_with_generate scores written answers"),
 ]
 NOT_YET = [
-    NotYet("18", {**DPO, "neat_packing": True}, "neat_packing isn't here yet"),
     NotYet("21", {**PPO, "use_unsloth": True}, "use_unsloth isn't here"),
     NotYet("21", {**PPO, "use_kt": True}, "use_kt isn't here"),
     NotYet("24", {"deepspeed": "z3.json", "predict_with_generate": True}, "deepspeed isn't here"),

@@ -136,7 +136,7 @@ def test_a_newcomer_sees_what_the_stage_needs_and_no_more() -> None:
     assert "reward_pattern" in rows(with_value(grpo, "reward_funcs", "contains,regex"))
     assert {"teacher_model", "distill_on"} <= set(rows(form_base("distill")))
     assert "packing" in rows(form_base("pt"), "all")
-    foreign = {"pref_beta", "reward_model", "teacher_model", "num_generations", "packing"}
+    foreign = {"pref_beta", "reward_model", "teacher_model", "num_generations"}
     assert not foreign & set(rows(form_base(), "all"))
     assert "use_dft_loss" in rows(form_base(), "all")
     assert not {"train_on_prompt", "use_dft_loss", "compute_accuracy"} & set(rows(dpo, "all"))

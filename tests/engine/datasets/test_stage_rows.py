@@ -93,7 +93,9 @@ def test_the_cutoff_holds_for_both_answers(
     encoder = Encoder(model_folders["chatml"], make_config(cutoff_len=cutoff))
     example = pair("a" * better, "b" * worse, (Message("user", "q" * asked),))
     (row,) = encode_parts(encoder, [example], "pairs")
-    assert isinstance(row, EncodedParts)
+    if isinstance(row, RowProblem):  # a long prompt took the room of short answers
+        assert asked > 4 * max(better, worse) and "cutoff" in row.reason
+        return
     prompt, chosen, rejected = row.parts
     assert len(prompt) + max(len(chosen), len(rejected)) <= cutoff
     whole = Encoder(model_folders["chatml"], make_config(cutoff_len=100_000))

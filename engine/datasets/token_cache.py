@@ -1,0 +1,357 @@
+"""Prepared rows on disk, so that a run over the same rows starts at once.
+
+A prepared set is a folder: its tokens in plain binary files, which are mapped, not read, and
+`prepared.json`, written last, which says what they were made of. It stands in the user's cache
+under the digest of that (the content of the data, the tokenizer's files, the template's text, and
+each setting that matters), or where `tokenized_path` says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.datasets.content import Contents
+from engine.datasets.example import RowProblem
+from engine.datasets.packing import PackedRows
+from engine.datasets.prepared import Prepared
+from engine.datasets.registry import DatasetInfo
+from engine.datasets.stage_rows import PartRows, RowForm, TokenRows
+from engine.paths import cache_dir
+from engine.problem import BadInput, Problem
+from engine.runs.atomic import sync_folder, write_atomic
+
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+    from engine.datasets.encode import Encoder
+
+# Raise it when rows are made differently: what was kept before is then made anew.
+VERSION = 1
+MOST_BYTES = 20 << 30
+# Fewer tokens are made again about as fast as they are read.
+LEAST_TOKENS = 100_000
+DESCRIPTION = "prepared.json"
+# The settings that rows depend on. Those of data.py that are missing here stand in UNRELATED.
+MATTERING = (
+    "stage",
+    "distill_on",
+    "cutoff_len",
+    "train_on_prompt",
+    "mask_history",
+    "default_system",
+    "template",
+    "enable_thinking",
+    "preserve_thinking",
+    "tool_format",
+    "identity_name",
+    "identity_author",
+    "max_samples",
+    "val_size",
+    "packing",
+    "neat_packing",
+    "mix_strategy",
+    "interleave_probs",
+    "preprocessing_batch_size",
+    "split_special_tokens",
+    "add_tokens",
+    "add_special_tokens",
+    "bad_rows",
+)
+UNRELATED = (
+    "dataset",  # by the content of its sets
+    "eval_dataset",
+    "dataset_dir",
+    "disable_shuffling",
+    "eval_on_each_dataset",
+    "overwrite_cache",
+    "preprocessing_num_workers",
+    "tokenized_path",
+    "streaming",
+    "buffer_size",
+    "seed",  # unless rows are drawn by it
+)
+_WORDS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "config.json",
+    *("tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "tekken.json", "vocab.txt"),
+)
+_KINDS = {"ids": "i", "trained": "B", "ends": "Q", "lengths": "i", "groups": "Q"}
+_FORMS: dict[str, Any] = {"tokens": TokenRows, "parts": PartRows, "packed": PackedRows}
+
+
+class Keeping:
+    """Where the rows of one run are kept, if they are.
+
+    `train` and `evaluation` are its sets, `form` that of its rows.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        encoder: Encoder,
+        form: RowForm,
+        train: list[DatasetInfo],
+        evaluation: list[DatasetInfo],
+        check_stop: Callable[[], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._note = ""
+        self._own = bool(config.tokenized_path)
+        self._parts = made_of(config, encoder, form, train, evaluation, check_stop)
+        if self._own and self._parts is None:
+            self._note = "tokenized_path: sets of a hub and rows with pictures are not kept."
+        self._folder = Path()
+        if self._parts is not None:
+            inside = tokens_folder() / key_of(self._parts)
+            own = Path(config.tokenized_path or "").expanduser()
+            self._folder = own if self._own else inside
+
+    def find(self) -> Prepared | None:
+        """The rows as they were kept, with what was said of them; None where they are to be made.
+
+        Raises BadInput where `tokenized_path` holds rows of another tokenizer, template, settings.
+        """
+        if self._parts is None or self._config.overwrite_cache:
+            return None
+        try:
+            found = load(self._folder)
+        except ValueError as error:
+            self._note = f"The kept tokens were damaged ({error}), so they are made anew."
+            return None
+        if found is None:
+            return None
+        prepared, parts = found
+        where = f"from {self._folder}" if self._own else "from the cache"
+        told = f"Tokens come {where}; overwrite_cache: true makes them anew."
+        if self._own:
+            check_agrees(parts, self._parts, self._folder)
+            here = json.loads(json.dumps([self._parts["data"], self._parts["evaluation"]]))
+            if [parts.get("data"), parts.get("evaluation")] != here:
+                told += " They were made of other data than dataset names now."
+        return replace(prepared, notes=(*prepared.notes, told))
+
+    def keep(self, prepared: Prepared) -> Prepared:
+        """Keep the rows just made, where they are many or asked to be kept."""
+        notes = [self._note] if self._note else []
+        if self._parts is not None and self._worth_it(prepared):
+            try:
+                save(prepared, self._parts, self._folder)
+                if not self._own:
+                    keep_within()
+            except OSError as error:
+                reason = error.strerror or str(error)
+                notes.append(f"The tokens can't be kept in {self._folder}: {reason}.")
+        return replace(prepared, notes=(*prepared.notes, *notes))
+
+    def _worth_it(self, prepared: Prepared) -> bool:
+        if prepared.train.has_pictures or prepared.eval.has_pictures:
+            return False
+        return self._own or prepared.tokens + prepared.eval.tokens >= LEAST_TOKENS
+
+
+def made_of(
+    config: RunConfig,
+    encoder: Encoder,
+    form: RowForm,
+    train: list[DatasetInfo],
+    evaluation: list[DatasetInfo],
+    check_stop: Callable[[], None] | None = None,
+) -> dict[str, Any] | None:
+    """What the rows of a run are made of, in parts that can be compared; None where that can't be
+    known: sets of a hub, and rows with pictures."""
+    infos = [*train, *evaluation]
+    if encoder.pictures is not None or any(i.path is None or i.has_media for i in infos):
+        return None
+    contents = Contents()
+    try:
+        data = [_set_of(info, contents, check_stop) for info in train]
+        held = [_set_of(info, contents, check_stop) for info in evaluation]
+        folder = encoder.tokenizer.folder
+        words = {
+            name: contents.digest(folder / name) for name in _WORDS if (folder / name).is_file()
+        }
+    except OSError:
+        return None  # reading the rows says what is wrong
+    with suppress(OSError):
+        contents.save()  # an unwritable cache only costs time
+    from engine.config.vocabulary import new_tokens
+
+    settings = {name: getattr(config, name) for name in MATTERING}
+    new = new_tokens(config)
+    settings["new tokens"] = [list(new.plain), list(new.special)]
+    settings["form"] = form
+    if config.val_size or config.mix_strategy != "concat" or any(i.num_samples for i in infos):
+        settings["seed"] = config.seed
+    settings["rendered"] = encoder.render_prompt([{"role": "user", "content": "u"}])
+    return {
+        "version": VERSION,
+        "data": data,
+        "evaluation": held,
+        "tokenizer": words,
+        "template": [encoder.chat.source, encoder.chat.chosen.tool_source],
+        "settings": settings,
+    }
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """The name of a prepared set in the cache."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def tokens_folder() -> Path:
+    """Where the user's prepared sets are kept."""
+    return cache_dir() / "tokens"
+
+
+def load(folder: Path) -> tuple[Prepared, dict[str, Any]] | None:
+    """A prepared set and what it was made of; None where there is none.
+
+    Raises ValueError, saying why, for one that is damaged.
+    """
+    try:
+        raw = (folder / DESCRIPTION).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    try:
+        told = json.loads(raw)
+        rows = {}
+        for part in ("train", "eval"):
+            facts = told[part]
+            flat = {
+                name: _mapped(folder / f"{part}.{name}", *size)
+                for name, size in facts["files"].items()
+            }
+            rows[part] = _FORMS[facts["form"]].from_flat(flat, facts)
+        prepared = Prepared(
+            rows["train"],
+            rows["eval"],
+            told["counts"],
+            told["eval_counts"],
+            tuple(RowProblem(*problem) for problem in told["dropped"]),
+            tuple(told["notes"]),
+        )
+        os.utime(folder / DESCRIPTION)  # the oldest go first, by their last use
+        return prepared, told["made_of"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{DESCRIPTION} lacks {error}") from None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+
+
+def save(prepared: Prepared, parts: Mapping[str, Any], folder: Path) -> None:
+    """Write a prepared set: all of it, or nothing. Raises OSError."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        told: dict[str, Any] = {"made_of": parts}
+        for part, rows in (("train", prepared.train), ("eval", prepared.eval)):
+            files = {}
+            for name, buffer in rows.flat().items():
+                view = memoryview(buffer).cast("B")
+                with (work / f"{part}.{name}").open("wb") as file:
+                    file.write(view)
+                    file.flush()
+                    os.fsync(file.fileno())
+                files[name] = [len(view), zlib.crc32(view)]
+            told[part] = {**rows.facts(), "files": files}
+        told["counts"], told["eval_counts"] = dict(prepared.counts), dict(prepared.eval_counts)
+        told["dropped"] = [[p.dataset, p.row, p.reason] for p in prepared.dropped]
+        told["notes"] = list(prepared.notes)
+        write_atomic(work / DESCRIPTION, json.dumps(told, default=str))
+        os.chmod(work, 0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.rename(work, folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def keep_within(most: int = MOST_BYTES) -> int:
+    """Throw the sets that were not used for longest out of the cache; returns how many."""
+    found = []
+    for folder in tokens_folder().iterdir() if tokens_folder().is_dir() else ():
+        with suppress(OSError):  # another process may be throwing it out
+            size = sum(item.stat().st_size for item in folder.iterdir())
+            told = folder / DESCRIPTION
+            used = (told if told.exists() else folder).stat().st_mtime
+            found.append((used, size, folder))
+    total = sum(size for _, size, _ in found)
+    gone = 0
+    for _, size, folder in sorted(found):
+        if total <= most:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        total -= size
+        gone += 1
+    return gone
+
+
+def check_agrees(had: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Raise BadInput where a set in `tokenized_path` was made with another tokenizer, template or
+    settings than this run's."""
+    differing = [
+        name
+        for name, value in json.loads(json.dumps(wanted["settings"], default=str)).items()
+        if had.get("settings", {}).get(name) != value and name != "rendered"
+    ]
+    for part, words in (("template", "another template"), ("tokenizer", "another tokenizer")):
+        if json.loads(json.dumps(had.get(part))) != json.loads(json.dumps(wanted[part])):
+            differing.insert(0, words)
+    if had.get("version") != wanted["version"]:
+        differing.insert(0, "another version of finetui")
+    if differing:
+        raise BadInput(
+            Problem(
+                f"The rows in tokenized_path were made otherwise: {', '.join(differing)}.",
+                str(folder),
+                "Name another folder, delete that one, or set these as they were.",
+                "tokenized_path",
+            )
+        )
+
+
+def _set_of(
+    info: DatasetInfo, contents: Contents, check_stop: Callable[[], None] | None
+) -> list[str]:
+    assert info.path is not None
+    # How it is read, and what is there; not where it lies.
+    read = f"{info.formatting} {info.ranking} {info.num_samples} {info.columns} {info.tags}"
+    return [
+        info.name,
+        info.path.suffix,
+        f"{read} {info.said_columns}",
+        contents.digest(info.path, check_stop),
+    ]
+
+
+def _mapped(path: Path, size: int, checksum: int) -> memoryview:
+    kind: Any = _KINDS[path.suffix[1:]]
+    if path.stat().st_size != size:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes instead of {size:,}")
+    if not size:
+        return memoryview(b"").cast(kind)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    view = memoryview(mapped)
+    if zlib.crc32(view) != checksum:
+        raise ValueError(f"{path.name} is not what was written")
+    return view.cast(kind)
