@@ -18,20 +18,16 @@ from engine.datasets.checks.lengths import (
     percentile,
 )
 from engine.datasets.checks.texts import TextScan, answer_of
-from engine.datasets.encode import Encoded, Encoder
+from engine.datasets.encode import Encoder
+from engine.datasets.encoded import Encoded
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import has_placeholders
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.paths import find_picture, picture_size
+from engine.datasets.parallel import Encode, ProgressCall, encoding
 from engine.datasets.picture_rows import check_placeholders
-from engine.datasets.preparation import (
-    BLOCK,
-    NOTHING_TRAINED,
-    PLACEHOLDERS,
-    Encode,
-    ProgressCall,
-    _encoding,
-)
+from engine.datasets.preparation import BLOCK
+from engine.datasets.preparation_words import NOTHING_TRAINED, PLACEHOLDERS
 from engine.datasets.registry import DatasetInfo
 from engine.datasets.rows import RowIndex
 from engine.datasets.stage_rows import EncodedParts, form_of
@@ -92,7 +88,7 @@ class _Check:
         self.stage = stage
         self.encode: Encode | None = None
         if encoder is not None:
-            self.encode = _encoding(encoder, form_of(stage), stage)
+            self.encode = encoding(encoder, form_of(stage), stage)
         self.scan = TextScan(encoder.tokenizer.special_texts if encoder is not None else ())
         self.readable = 0
         self.problems: list[RowProblem] = []
