@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.output import output, visible
+from engine.paths import default_dataset_dir
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def add(
     ),
     name: str = typer.Option("", "--name", help="What to call it; the file's name without one."),
     dataset_dir: str = typer.Option(
-        "", "--dataset-dir", help="Write into this folder's registry instead of your own list."
+        "",
+        "--dataset-dir",
+        help="Whose registry it is written into: ./data where it lies in "
+        "that, else your own list, which stands beside every folder.",
     ),
     copy: bool = typer.Option(False, "--copy", help="Copy the file into --dataset-dir first."),
     rows_are: str = typer.Option(
@@ -66,7 +70,7 @@ def add(
     draft = _corrected(draft, column or [], tag or [])
     draft = replace(draft, name=name or draft.name, num_samples=num_samples or None)
     check_name(draft.name)
-    keep, folder = _place(dataset_dir, copy)
+    keep, folder = _place(draft, dataset_dir, copy)
     seen = look(draft)
     entry = {draft.name: draft.entry(str(draft.path.absolute()) if draft.path else None)}
     out.say(visible(json.dumps(entry, ensure_ascii=False, indent=2), lines=True))
@@ -88,19 +92,21 @@ def add(
             out.tell("Nothing is written yet: add --yes.")
             return 0
         typer.confirm(f"Add it as {draft.name}?", abort=True)
-    path = write(draft, keep, folder, replacing)
+    path = write(draft, keep, folder, replacing, default_dataset_dir())
     out.tell(f"{visible(draft.name)} is written into {visible(str(path))}.")
     return 0
 
 
-def _place(dataset_dir: str, copy: bool) -> tuple[Keep, Path | None]:
+def _place(draft: Draft, dataset_dir: str, copy: bool) -> tuple[Keep, Path | None]:
+    from engine.worker.new_sets import places_for
+
     if dataset_dir:
         return "copy" if copy else "folder", Path(dataset_dir).expanduser()
     if copy:
         raise BadInput(
             Problem("--copy needs to know where to.", "--copy", "Give --dataset-dir too.")
         )
-    return "own list", None
+    return places_for(draft, default_dataset_dir())[0]
 
 
 def _corrected(draft: Draft, columns: list[str], tags: list[str]) -> Draft:

@@ -25,18 +25,25 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def add_set(
-    draft: Draft, keep: Keep, folder: Path | None = None, replace: bool = False
-) -> Path:  # fmt: skip
+    draft: Draft,
+    keep: Keep,
+    folder: Path | None = None,
+    replace: bool = False,
+    beside: Path | None = None,
+) -> Path:
     """Write a draft into a registry; returns the registry's file.
 
-    `own list`: the person's own, the file stays where it is. `folder`: that of `folder`, which the
-    file lies in. `copy`: the file is copied into `folder` first. Raises BadInput for a name that
-    can't be one or is taken (unless `replace`), a file outside `folder`, a registry that is damaged
-    or one of the bundled sets; nothing is changed then.
+    `own list`: the person's own, the file stays where it is; `beside` is the dataset folder whose
+    sets would hide one of the same name. `folder`: that of `folder`, which the file lies in.
+    `copy`: the file is copied into `folder` first. Raises BadInput for a name that can't be one or
+    is taken (unless `replace`), a file outside `folder`, a registry that is damaged or one of the
+    bundled sets; nothing is changed then.
     """
     check_name(draft.name)
     if keep == "own list" or folder is None:
         own = own_sets_dir()
+        if beside is not None and beside.absolute() != own.absolute():
+            check_free(beside, draft.name)
         entry = draft.entry(None if draft.path is None else str(draft.path.absolute()))
         return write_entry(own, draft.name, entry, replace)
     check_writable(folder)

@@ -5,7 +5,9 @@ The screen imports the types from here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,9 @@ class Found:
     turn_keys: tuple[str, ...] = ()
 
 
-def make_out(source: str, config: RunConfig) -> Found:
+def make_out(
+    source: str, config: RunConfig, subset: str | None = None, split: str | None = None
+) -> Found:
     """What a file, a folder or a hub set (`hf:org/name`, `ms:org/name`, `s3://…`) holds.
 
     A hub set is fetched with the tokens of `config`: that may take long. Raises
@@ -38,7 +42,7 @@ def make_out(source: str, config: RunConfig) -> Found:
     from engine.datasets.hub import Access, detect_hub, is_hub_name
 
     if is_hub_name(source):
-        return look_again(detect_hub(source, access=Access.of(config)))
+        return look_again(detect_hub(source, subset, split, Access.of(config)))
     return look_again(detect(Path(source)))
 
 
@@ -79,11 +83,29 @@ def places_for(draft: Draft, folder: Path | None) -> list[tuple[Keep, Path]]:
     return [own, ("copy", folder)]
 
 
-def add(draft: Draft, keep: Keep, folder: Path | None, replace: bool = False) -> Path:
-    """Write the entry; returns the registry that holds it now. Raises BadInput."""
+def add(
+    draft: Draft,
+    keep: Keep,
+    folder: Path | None,
+    replace: bool = False,
+    beside: Path | None = None,
+) -> Path:
+    """Write the entry; returns the registry that holds it now. Raises BadInput.
+
+    `beside` is the chosen dataset folder: a set of its own hides one of the person's list.
+    """
     from engine.datasets.registry_write import add_set
 
-    return add_set(draft, keep, folder, replace)
+    return add_set(draft, keep, folder, replace, beside)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or the first of `name_2`, `name_3`, … that no set has."""
+    return next(
+        one
+        for one in chain((name,), (f"{name}_{number}" for number in count(2)))
+        if one not in taken
+    )
 
 
 def choices_in(text: str) -> tuple[Path, list[Path]]:

@@ -14,8 +14,8 @@ from textual.screen import ModalScreen
 
 from engine.problem import BadInput, FinetuiError, Problem
 from tui.actions import bindings
+from tui.dialogs.set_words import COLUMNS, PARTS, TAGS, TOLD, WORDS
 from tui.language import _
-from tui.language import marked as _m
 from tui.panes.row_views import row_lines
 from tui.shell import shell
 from tui.widgets.form_list import FormList
@@ -32,33 +32,6 @@ if TYPE_CHECKING:
 NONE = "–"
 # From here on the form and the rows stand side by side.
 SIDE_BY_SIDE = 110
-_WORDS = {
-    "text": _m("plain text"),
-    "one answer": _m("one answer"),
-    "better and worse": _m("better and worse"),
-    "good or bad": _m("good or bad"),
-    "own list": _m("your own list"),
-    "folder": _m("the dataset folder"),
-    "copy": _m("the dataset folder, copied"),
-}
-_TOLD = {
-    "own list": _m("The file stays where it is; the set is there beside every dataset folder."),
-    "folder": _m("Its dataset_info.json gets one entry more; nothing else of it changes."),
-    "copy": _m("The file is copied there, and its dataset_info.json gets one entry more."),
-}
-_COLUMNS = {
-    "prompt": _m("question"), "query": _m("its input"), "response": _m("answer"),
-    "history": _m("earlier turns"), "messages": _m("turns"), "system": _m("system text"),
-    "tools": _m("tools"), "images": _m("pictures"), "videos": _m("videos"),
-    "audios": _m("sounds"), "chosen": _m("better answer"), "rejected": _m("worse answer"),
-    "kto_tag": _m("label"),
-}  # fmt: skip
-_TAGS = {
-    "role_tag": _m("field of the role"), "content_tag": _m("field of the text"),
-    "user_tag": _m("user is called"), "assistant_tag": _m("assistant is called"),
-    "observation_tag": _m("tool result is called"), "function_tag": _m("tool call is called"),
-    "system_tag": _m("system is called"),
-}  # fmt: skip
 
 
 class SetForm(FormList):
@@ -106,6 +79,8 @@ class AddSet(ModalScreen[str | None]):
         self.fault = ""
         self.name_fault = ""
         self.writing = False
+        self.replacing = False
+        self.part: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         with Container():
@@ -118,8 +93,6 @@ class AddSet(ModalScreen[str | None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        from engine.worker.new_sets import make_out
-
         self._fit(self.app.size.width)
         keys = self.query_one(KeyLine)
         keys.set_tail([])
@@ -134,9 +107,16 @@ class AddSet(ModalScreen[str | None]):
             [],
         )
         self.query_one(SetForm).focus()
-        self.studio.ask(
-            self._answer(self._made_out), make_out, self.source, self.studio.config, key="make out"
-        )
+        self._read()
+
+    def _read(self) -> None:
+        """Make out the source, or the part of it that is asked for."""
+        from engine.worker.new_sets import make_out
+
+        self.fault = ""
+        part = (self.part.get("subset") or None, self.part.get("split") or None)
+        ask = (self.source, self.studio.config, *part)
+        self.studio.ask(self._answer(self._made_out), make_out, *ask, key="make out")
 
     def on_resize(self) -> None:
         self._fit(self.app.size.width)
@@ -177,15 +157,22 @@ class AddSet(ModalScreen[str | None]):
         self.query_one(SetForm).select("name" if taken else "write")
 
     def _made_out(self, found: Found) -> None:
-        from engine.worker.new_sets import places_for
+        from engine.worker.new_sets import free_name, places_for
 
-        self.found = found
+        if self.found is None:
+            taken = {entry.name for entry in self.studio.datasets}
+            name = free_name(found.draft.name, taken)
+        else:
+            name = self.found.draft.name
+        self.found = replace(found, draft=replace(found.draft, name=name))
         self.places = places_for(found.draft, self.folder)
         self.call_after_refresh(self._start)
 
     def _start(self) -> None:
         self.draw()
-        self.query_one(SetForm).select("name")
+        form = self.query_one(SetForm)
+        if not form.cursor_key:
+            form.select("name")
 
     def _looked(self, found: Found) -> None:
         # The name may have been typed while the rows were looked at.
@@ -212,20 +199,25 @@ class AddSet(ModalScreen[str | None]):
         draft = found.draft
         rows = [
             FormRow("name", _("name"), draft.name, problem=_(self.name_fault)),
-            FormRow("rows_are", _("rows are"), _word(draft.rows_are), "choice"),
         ]
+        if self.name_fault or self.replacing:
+            over = "x" if self.replacing else ""
+            rows.append(FormRow("replace", _("write over it"), over, "switch"))
+        for part, label in PARTS.items() if draft.path is None else ():
+            rows.append(FormRow(part, _(label), self.part.get(part, "")))
+        rows.append(FormRow("rows_are", _("rows are"), _word(draft.rows_are), "choice"))
         if draft.rows_are != "text":
             rows.append(FormRow("judged", _("answers"), _word(draft.judged), "choice"))
         rows.append(FormRow("", _("Columns"), kind="heading"))
         for name in draft.asked_columns:
-            label = _("text") if draft.rows_are == "text" else _(_COLUMNS[name])
+            label = _("text") if draft.rows_are == "text" else _(COLUMNS[name])
             value = draft.columns.get(name, NONE)
             rows.append(FormRow(f"columns.{name}", label, value, "choice"))
         if draft.asked_tags:
             rows.append(FormRow("", _("Turns"), kind="heading"))
         for name in draft.asked_tags:
             value = draft.tags.get(name, NONE)
-            rows.append(FormRow(f"tags.{name}", _(_TAGS[name]), value, "choice"))
+            rows.append(FormRow(f"tags.{name}", _(TAGS[name]), value, "choice"))
         rows.append(FormRow("", _("Entry"), kind="heading"))
         samples = thousands(draft.num_samples) if draft.num_samples else _("all")
         typed = str(draft.num_samples or "")
@@ -233,7 +225,7 @@ class AddSet(ModalScreen[str | None]):
         keep, _folder = self.places[self.keep]
         kind = "choice" if len(self.places) > 1 else "note"
         label = _("written into") if kind == "choice" else f"{_('written into')} {_word(keep)}"
-        told = _(_TOLD[keep])
+        told = _(TOLD[keep])
         rows.append(FormRow("keep", label, _word(keep), kind, remark=told))  # type: ignore[arg-type]
         told = _("is being added …") if self.writing else "Enter"
         rows.append(FormRow("write", _("Add it"), told, "fold", problem=self.fault))
@@ -260,6 +252,11 @@ class AddSet(ModalScreen[str | None]):
     def on_form_list_stepped(self, event: FormList.Stepped) -> None:
         event.stop()
         if self.found is None:
+            return
+        if event.key == "replace":
+            self.replacing = not self.replacing
+            self.name_fault = ""
+            self.draw()
             return
         if event.key == "keep":
             self.keep = (self.keep + event.by) % len(self.places)
@@ -309,8 +306,11 @@ class AddSet(ModalScreen[str | None]):
             return
         form.close_editor()
         text = event.text.strip()
-        if event.key == "name":
-            self.name_fault = ""
+        if event.key in PARTS:
+            self.part[event.key] = text
+            self._read()
+        elif event.key == "name":
+            self.name_fault, self.replacing = "", False
             self._put(replace(self.found.draft, name=text))
         else:
             self._put(
@@ -343,8 +343,9 @@ class AddSet(ModalScreen[str | None]):
         self.writing, self.fault, self.name_fault = True, "", ""
         keep, folder = self.places[self.keep]
         draft = self.found.draft
+        asked = (self.replacing, self.folder)
         self.draw()
-        self.studio.ask(self._answer(self._written), add, draft, keep, folder)
+        self.studio.ask(self._answer(self._written), add, draft, keep, folder, *asked)
 
     def _written(self, _path: Path) -> None:
         assert self.found is not None
@@ -358,11 +359,13 @@ class AddSet(ModalScreen[str | None]):
 
 
 def _word(value: str) -> str:
-    return _(_WORDS[value]) if value in _WORDS else value
+    return _(WORDS[value]) if value in WORDS else value
 
 
 def _fault_of(key: str, text: str) -> str:
     """What is wrong with a typed value, in a sentence."""
+    if key in PARTS:
+        return ""
     if key == "num_samples":
         number = text.replace(",", "").strip()
         return "" if not number or number.isdigit() else _("Type a whole number, or nothing.")

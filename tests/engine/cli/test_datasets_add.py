@@ -71,6 +71,15 @@ def test_into_a_folder_and_copied(home: Path) -> None:
     assert (home / "sets" / "my rows.json").read_bytes() == (home / "my rows.json").read_bytes()
 
 
+def test_a_file_of_the_folder_data_goes_into_its_registry(home: Path) -> None:
+    (home / "data").mkdir()
+    (home / "data" / "dataset_info.json").write_text("{}")
+    (home / "my rows.json").rename(home / "data" / "mine.json")
+    assert finetui(home, "add", "data/mine.json", "--yes").returncode == 0
+    assert entries(home / "data")["mine"]["file_name"] == "mine.json"
+    assert entries(home / "config" / "sets") == {}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -129,6 +129,78 @@ async def test_the_name_is_asked_and_one_that_is_taken_is_told(open_screen, home
         await shown.press("enter", "w")
         await shown.until(lambda: bool(screen.name_fault))
         assert "There is a set 'a' already" in shown.text and shown.dialogs == 1
+        # It may be written over, if that is said.
+        screen.query_one(SetForm).select("columns.response")
+        await shown.press("right")
+        screen.query_one(SetForm).select("replace")
+        await shown.press("space", "w")
+        await shown.until(lambda: shown.dialogs == 0)
+        assert own_entries()["a"]["columns"]["response"] == "second"
+
+
+async def test_a_name_that_another_set_has_is_not_proposed(open_screen, home: Path) -> None:
+    a_file(home, ROWS, "identity.json")
+    async with open_screen((120, 40)) as shown:
+        await typed_path(shown, "id")
+        screen = await opened(shown)
+        assert screen.found.draft.name == "identity_2"
+        await shown.press("enter")
+        await shown.type("identity")
+        await shown.press("enter", "w")
+        # The bundled set of that name would hide it.
+        await shown.until(lambda: bool(screen.name_fault))
+        assert own_entries() == {}
+
+
+async def test_a_hub_set_by_name_and_part(open_screen, home: Path, monkeypatch) -> None:
+    import datasets
+
+    asked = []
+
+    def load(name, subset, *, split, **_options):
+        asked.append((name, subset, split))
+        return datasets.Dataset.from_list(ROWS if split == "train" else ROWS[:2])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    async with open_screen((120, 40)) as shown:
+        await shown.press("2", "a")
+        line = shown.app.screen.query_one("Input")
+        line.value = "hf:org/set"
+        await shown.press("enter")
+        screen = await opened(shown)
+        assert "5 of 5 usable" in shown.text
+        screen.query_one(SetForm).select("split")
+        await shown.press("enter")
+        await shown.type("test")
+        await shown.press("enter")
+        await shown.until(lambda: screen.found.look.looked_at == 2)
+        await shown.press("w")
+        await shown.until(lambda: shown.dialogs == 0)
+        assert own_entries()["set"]["hf_hub_url"] == "org/set"
+        assert own_entries()["set"]["split"] == "test"
+        assert asked[:2] == [("org/set", None, "train"), ("org/set", None, "test")]
+        # It was fetched: its rows can be looked at.
+        await shown.press("enter")
+        await shown.until(lambda: "row 1 of 2" in shown.text)
+
+
+async def test_a_hub_registry_is_read_beside_the_screen(
+    open_screen, home: Path, monkeypatch
+) -> None:
+    from engine.datasets import hub
+
+    (home / "far").mkdir()
+    (home / "far" / "dataset_info.json").write_text('{"one": {"hf_hub_url": "org/one"}}')
+    monkeypatch.setattr(hub, "remote_registry", lambda _repo: home / "far")
+    async with open_screen((120, 40)) as shown:
+        shown.studio.change("dataset_dir", "REMOTE:org/sets")
+        shown.studio.read_datasets()
+        assert shown.studio.datasets == []
+        await shown.until(lambda: [one.name for one in shown.studio.datasets] == ["one"])
+        assert shown.studio.datasets_problem is None
+        # A glance at a set of the hub fetches nothing.
+        await shown.press("2", "enter")
+        await shown.until(lambda: "was not fetched yet" in shown.text)
 
 
 async def test_a_file_of_the_dataset_folder_goes_into_its_registry(open_screen, home: Path) -> None:
