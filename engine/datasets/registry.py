@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -293,8 +294,8 @@ def read_entry(name: str, value: Any, folder: Path, anywhere: bool = False) -> D
         tags=_tags(value, formatting, where),
         said_columns=value.get("columns") is not None,
     )
-    if info.hub is None and not anywhere:
-        _check_inside(info, where)
+    if info.hub is None:
+        _check_place(info, where, anywhere)
     if info.is_text_file and not info.said_columns:
         info = replace(info, columns=Columns(prompt="text", query=None, response=None))
     return info
@@ -316,34 +317,52 @@ def _check_key(key: str, item: Any, where: str) -> None:
         )
 
 
-def _check_inside(info: DatasetInfo, where: str) -> None:
+def _check_place(info: DatasetInfo, where: str, anywhere: bool) -> None:
+    """Raise BadInput for a file outside the folder (unless `anywhere`), a device or a pipe."""
     assert info.file_name is not None
     if "\0" in info.file_name or len(info.file_name) > 4096:
         raise _bad("file_name is no name of a file.", where, "Correct it there.")
     relative = os.path.normpath(info.file_name)
-    if os.path.isabs(relative) or relative.split(os.sep)[0] == ".." or _leads_out(info):
+    out = os.path.isabs(relative) or relative.split(os.sep)[0] == ".."
+    places = [] if out and not anywhere else _places(info.folder / info.file_name)
+    if not anywhere and (out or not _within(info.folder, places)):
         raise _bad(
             f"The file {info.file_name!r} lies outside the dataset folder.",
             where,
             "Move it into the folder, or set dataset_dir to the folder that holds it.",
         )
+    for place in places:
+        if _endless(place):
+            raise _bad(f"{place.name} is a device or a pipe.", where, "Give a file of rows.")
 
 
-def _leads_out(info: DatasetInfo) -> bool:
-    """Whether links lead the file, or a file of the folder, to outside the dataset folder.
+def _places(path: Path) -> list[Path]:
+    """The file, or the folder and what lies in it."""
+    try:
+        return [path, *path.iterdir()] if path.is_dir() else [path]
+    except OSError:
+        return [path]
+
+
+def _within(folder: Path, places: list[Path]) -> bool:
+    """Whether no link leads one of the places to outside the folder.
 
     The hub's cache keeps a repository's files beside its snapshots, and links to them.
     """
-    assert info.file_name is not None
-    path, home = info.folder / info.file_name, Path(os.path.realpath(info.folder))
+    home = Path(os.path.realpath(folder))
     if home.parent.name == "snapshots":
         home = home.parent.parent
+    linked = (place for place in places if os.path.islink(place))
+    return all(Path(os.path.realpath(place)).is_relative_to(home) for place in (places[0], *linked))
+
+
+def _endless(path: Path) -> bool:
+    """Whether a path is there and is neither a file nor a folder: reading it may never end."""
     try:
-        inner = [item for item in path.iterdir() if item.is_symlink()] if path.is_dir() else []
+        mode = path.stat().st_mode
     except OSError:
-        inner = []
-    places = (Path(os.path.realpath(item)) for item in (path, *inner))
-    return not all(place.is_relative_to(home) for place in places)
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _columns(value: Mapping[str, Any], formatting: str, where: str) -> Columns:

@@ -109,6 +109,11 @@ def _folder_of(**files: Any) -> Write:
     return write
 
 
+def _pipe_in_folder(folder: Path) -> None:
+    (folder / "mine.json").mkdir()
+    os.mkfifo(folder / "mine.json" / "a.json")
+
+
 def _locked(folder: Path) -> None:
     path = folder / "mine.json"
     path.write_text(_whole(GOOD))
@@ -243,6 +248,7 @@ def _paths() -> Iterator[Case]:
     yield Case("link to nothing", _link("gone.json"), fatal="mine.json")
     yield Case("link to a device", _link("/dev/zero"), fatal="mine.json")
     yield Case("a pipe", lambda at: os.mkfifo(at / "mine.json"), fatal="mine.json")
+    yield Case("a pipe in a folder", _pipe_in_folder, fatal="device or a pipe")
     yield Case("a folder", _folder_of(), fatal="holds no rows")
     yield Case("a folder of notes", _folder_of(readme_md="hello"), fatal="holds no rows")
     yield Case("a folder with a fault", _folder_of(a_json=_whole(GOOD), b_json="["), fatal="b.json")
