@@ -98,9 +98,7 @@ def test_rows_that_do_see_one_another_are_told_by_the_numbers(model_folder: Path
 
 @pytest.mark.parametrize("flash_attn", ["auto", "disabled"])
 def test_a_packed_run_learns_the_same_rows(train: Any, flash_attn: str) -> None:
-    result, heard, _ = train(
-        packing=True, cutoff_len=64, num_train_epochs=3, flash_attn=flash_attn
-    )
+    result, heard, _ = train(packing=True, cutoff_len=64, num_train_epochs=3, flash_attn=flash_attn)
     assert math.isfinite(result["train_loss"])
     told = [event.text for event in heard.of(LogLine)]
     assert any("positions filled" in text for text in told), told
