@@ -282,7 +282,19 @@ def open_path(path: Path) -> Rows:
         raise unreadable(path, OSError(str(error))) from None
     if not folder:
         return open_file(path)
-    files = [item for item in sorted(path.iterdir()) if inner_suffix(item) in SUFFIXES]
+    files = [
+        item
+        for item in sorted(path.iterdir())
+        if inner_suffix(item) in SUFFIXES and item.name != "dataset_info.json"
+    ]
+    kinds = {inner_suffix(item).replace("jsonl", "json") for item in files}
+    if len(kinds) > 1:
+        # Their rows have columns of different names as a rule: no one entry reads them all.
+        raise bad_file(
+            f"The folder {path.name} holds files of different kinds: {', '.join(sorted(kinds))}.",
+            path,
+            "Keep files of one kind there, or make a set of each kind.",
+        )
     if not files:
         raise bad_file(
             f"The folder {path.name} holds no rows.",

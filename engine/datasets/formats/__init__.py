@@ -43,5 +43,6 @@ def _converted(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Exampl
 
 
 def _beside(info: DatasetInfo, path: str) -> str:
-    near = Path(str(info.file_name)).parent / path
-    return str(near) if "://" not in path and near.is_file() else path
+    own = Path(str(info.file_name))
+    near = [root / path for root in (own.parent, own) if "://" not in path]
+    return next((str(place) for place in near if place.is_file()), path)

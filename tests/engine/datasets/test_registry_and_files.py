@@ -130,7 +130,8 @@ def test_tables(kind: str, tmp_path: Path) -> None:
 def test_txt_and_folder(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
-    (folder / "b.jsonl").write_text('{"text": "three"}\n')
+    (folder / "b.txt").write_text("three\n")
+    (folder / "dataset_info.json").write_text("{}")
     (folder / "a.txt").write_text("one\n\ntwo\n")
     entry = {"file_name": "texts", "columns": {"prompt": "text"}}
     registry = {"mine": entry, "one": {"file_name": "texts/a.txt"}}
@@ -140,6 +141,8 @@ def test_txt_and_folder(tmp_path: Path) -> None:
     listed = list_datasets(tmp_path)
     assert [(entry.shape, entry.rows) for entry in listed] == [("text", 3), ("text", 2)]
     assert fits(listed[1], "pt") is None and "stage pt" in str(fits(listed[1], "sft"))
+    (folder / "c.jsonl").write_text('{"text": "four"}\n')
+    assert "files of different kinds: .json, .txt" in fault(open_rows, "mine", tmp_path)
 
 
 @pytest.mark.parametrize(
