@@ -244,15 +244,12 @@ class JoinedRows:
         return None
 
     def close(self) -> None:
-        self.abandon()
-        for part in self._parts:
-            if hasattr(part, "close"):
-                part.close()
-
-    def abandon(self) -> None:
         for part in self._parts:
             if hasattr(part, "abandon"):
                 part.abandon()
+        for part in self._parts:
+            if hasattr(part, "kept"):
+                part.kept()
 
 
 def stretch_of(rows: Rows, index: int) -> tuple[range, bytes] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.datasets.index.blocks import (
 from engine.datasets.index.detect import find_layout
 from engine.datasets.index.layout import Layout, Span
 from engine.datasets.index.source import Source, open_source
+from engine.datasets.index.stamp import FileStamp
 from engine.problem import BadInput, Problem
 
 # Behind their first rows, so many files are gone through at a time.
@@ -26,6 +28,11 @@ _CLOSE_SECONDS = 1.0
 _READ_FIRST = 4 * BLOCK_BYTES
 # A block beyond this (it holds one long row) is not kept for the rows beside.
 _KEEP_UP_TO = 8 << 20
+
+
+# What is open, so that nobody goes through the same file beside another.
+_open: weakref.WeakValueDictionary[tuple[Path, str], IndexedRows] = weakref.WeakValueDictionary()
+_opening = threading.Lock()
 
 
 class _Abandoned(Exception):
@@ -53,6 +60,7 @@ class IndexedRows:
         self._held: tuple[int, bytes, list[Span]] | None = None
         self._place = 0
         self._abandoned = False
+        self._holders = 1
         self.fault: BaseException | None = None
         start, line = layout.begin(source.pread)
         kept = load_blocks(self._store, self._identity) if source.settled else None
@@ -119,16 +127,28 @@ class IndexedRows:
         if self._thread is not None:
             self._thread.join()
 
+    def share_with(self, stamp: FileStamp) -> bool:
+        """Let another have these rows too, if they are of this content, whole, and going on."""
+        same = self._source.stamp == stamp and not self._abandoned and self.fault is None
+        self._holders += same
+        return same
+
     def abandon(self) -> None:
-        """Give up what is still to be gone through; what is known stays readable, and is kept for
-        the next time."""
-        self._abandoned = True
+        """Give up what is still to be gone through, unless another waits for it; what is known
+        stays readable, and is kept for the next time."""
+        self._holders -= 1
+        if self._holders <= 0:
+            self._abandoned = True
+
+    def kept(self) -> None:
+        """Once given up: wait a moment until what is known is kept."""
+        if self._thread is not None and self._abandoned:
+            self._thread.join(_CLOSE_SECONDS)
 
     def close(self) -> None:
         """Give up, and wait a moment until what is known is kept."""
         self.abandon()
-        if self._thread is not None:
-            self._thread.join(_CLOSE_SECONDS)
+        self.kept()
 
     # Reading
 
@@ -240,8 +260,15 @@ class IndexedRows:
 
 def open_indexed(path: Path, suffix: str) -> IndexedRows:
     """Open a text file of rows; `suffix` says its kind. Returns once its first bytes are read.
+    A file that is open already (the browser's, when a check begins) is gone through once for all.
 
     Raises OSError, and BadInput where it can be seen already that the file can't be used.
     """
     source = open_source(path)
-    return IndexedRows(path, source, find_layout(path, suffix, source.pread))
+    with _opening:
+        rows = _open.get((path.resolve(), suffix))
+        if rows is not None and rows.share_with(source.stamp):
+            return rows
+        rows = IndexedRows(path, source, find_layout(path, suffix, source.pread))
+        _open[path.resolve(), suffix] = rows
+    return rows

@@ -123,6 +123,30 @@ def test_a_half_made_index_is_gone_on_with(
     assert [later[i] for i in range(5000)] == ROWS
 
 
+def test_who_opens_a_file_that_is_open_shares_its_rows(
+    tmp_path: Path, scans: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = threading.Event()
+    real = PlainSource.pread
+
+    def slow(self: PlainSource, count: int, place: int) -> bytes:
+        if place and threading.current_thread().name.startswith("finetui-index"):
+            hold.wait(30)
+        return real(self, count, place)
+
+    monkeypatch.setattr("engine.datasets.index.layout.CHUNK", 70_000)
+    monkeypatch.setattr(PlainSource, "pread", slow)
+    path = write(tmp_path / "a.jsonl")
+    one, two = open_indexed(path, ".jsonl"), open_indexed(path, ".jsonl")
+    assert one is two
+    one.close()
+    hold.set()
+    assert len(two) == 5000 and len(scans) == 1, "the one who stays gets all of it"
+    write(path, ROWS[:10])
+    other = open_indexed(path, ".jsonl")
+    assert other is not two and len(other) == 10
+
+
 def test_waiting_for_a_row_ends_when_it_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
