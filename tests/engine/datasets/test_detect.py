@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.datasets import Example, find_dataset, fits, open_rows
-from engine.datasets.detect import SAMPLE, data_files, detect, guess, look, roles, turn_keys
+from engine.datasets.detect import (
+    SAMPLE,
+    data_files,
+    detect,
+    detect_rows,
+    guess,
+    look,
+    roles,
+    turn_keys,
+)
 from engine.datasets.draft import Draft
 from engine.problem import BadInput
 
@@ -223,3 +234,37 @@ def test_what_of_a_folder_can_be_a_set(tmp_path: Path) -> None:
         "b.jsonl",
         "c.json.zst",
     ]
+
+
+_LEAF = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "[{", "<image>"])
+_TURN = st.dictionaries(
+    st.sampled_from(["role", "from", "content", "value", "tool_calls", "x"]),
+    st.sampled_from(["user", "gpt", "system", "tool", "function", "odd"]) | _LEAF,
+    max_size=4,
+)
+_VALUE = _LEAF | st.lists(_TURN | _LEAF | st.lists(_LEAF, max_size=2), max_size=3) | _TURN
+_NAMES = ["messages", "conversations", "prompt", "output", "chosen", "rejected", "label", "tools",
+          "history", "images", "text", "system", "odd"]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from(_NAMES), _VALUE, max_size=6) | _LEAF, max_size=5)
+)
+def test_whatever_the_rows_hold_there_is_an_entry_or_a_reason(rows: list[Any]) -> None:
+    try:
+        draft = detect_rows(rows, "any", None, {"file_name": "any.json"})
+    except BadInput as error:
+        assert error.problem.what.endswith(".")
+        assert not any(isinstance(row, dict) for row in rows)
+        return
+    for judged in (None, "one answer", "better and worse", "good or bad"):
+        for rows_are in (None, "alpaca", "sharegpt", "openai", "text"):
+            other = guess(draft, rows_are, judged)  # type: ignore[arg-type]
+            seen = look(other)
+            assert seen.looked_at == len(rows) and 0 <= seen.usable <= len(rows)
+            # Every column it names is one of the file's.
+            assert set(other.columns.values()) <= {fact.name for fact in draft.facts}
+            assert (seen.usable == len(rows)) == (
+                not any("can't be used; row" in line for line in seen.warnings)
+            )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +85,16 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             return self._send(200, b'{"Code": 200, "Success": true, "Data": {"Id": 1}}')
 
         do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            asked = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
+            told = [
+                {"type": "file", "path": name, "size": len(data), "oid": COMMIT}
+                for name, data in hub.files.items()
+                if name in asked
+            ]
+            self._send(200, json.dumps(told).encode())
 
         def _file(self, name: str) -> None:
             asked = self.headers.get("Range", "")
@@ -207,6 +220,34 @@ def test_what_goes_wrong_on_the_hub_is_one_sentence(
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert said in fault(open_rows, registry(tmp_path, hf_hub_url="org/set"))
+
+
+@pytest.mark.slow
+def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
+    """The package `datasets` itself, in a process that knows no other hub than the stand-in."""
+    code = (
+        "from engine.datasets import open_rows; from engine.problem import BadInput\n"
+        "rows = open_rows('org/set', 'ONLINE'); print(len(rows), rows.raw(3)['output'])\n"
+        "try: open_rows('org/none', 'ONLINE')\n"
+        "except BadInput as error: print(error.problem.what)\n"
+    )
+    places = {
+        "HF_ENDPOINT": str(os.environ["MODELSCOPE_ENDPOINT"]),
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_DATASETS_OFFLINE": "0",
+        "FINETUI_CACHE": str(tmp_path / "cache"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **places},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "4 a3", done.stderr[-2000:]
+    assert lines[1].startswith("There is no dataset org/none on the hub")
 
 
 def test_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

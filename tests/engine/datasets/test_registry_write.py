@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.datasets import find_dataset, list_datasets, open_rows
 from engine.datasets.detect import detect
@@ -150,3 +152,28 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(BadInput):
         check_name(name)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    registry=st.dictionaries(st.text(max_size=6), _JSON, max_size=5),
+    name=st.text(max_size=6),
+    entry=st.dictionaries(st.text(max_size=5), _JSON, max_size=3),
+    indent=st.sampled_from([None, 0, 1, 4, "\t"]),
+    plain=st.booleans(),
+)
+def test_no_registry_loses_or_alters_an_entry(
+    registry: dict, name: str, entry: dict, indent: int | str | None, plain: bool
+) -> None:
+    before = json.dumps(registry, indent=indent, ensure_ascii=plain)
+    after = json.loads(with_entry(before, name, entry, True, Path("dataset_info.json")))
+    assert after == {**registry, name: entry}
+    assert list(after) == list({**registry, name: entry})
