@@ -42,8 +42,10 @@ def _rows(config: RunConfig) -> list[tuple[str, str]]:
 def _read_rows(config: RunConfig) -> list[tuple[str, str]]:
     """Every row is converted as for the run, so that what can't be used is told now."""
     from engine.datasets.preparation import select, split
+    from engine.datasets.preparation_words import stop_at_bad
 
     chosen = select(config, config.datasets)
+    stop_at_bad(config, chosen.dropped)
     rows = len(chosen.examples)
     if not rows:
         first = chosen.dropped[0] if chosen.dropped else "the sets are empty"

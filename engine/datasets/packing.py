@@ -146,7 +146,7 @@ def pack_whole(rows: TokenRows, length: int, batch: int) -> PackedRows:
     sizes = rows.lengths()
     for begin in range(0, len(rows), batch):
         numbers = range(begin, min(begin + batch, len(rows)))
-        for group in _best_fit(numbers, sizes, length):
+        for group in best_fit(numbers, sizes, length):
             packed_rows.put([_encoded(rows[number]) for number in sorted(group)])
     packed_rows.cut_rows, packed_rows.cut_tokens = rows.cut_rows, rows.cut_tokens
     return packed_rows
@@ -174,7 +174,8 @@ def filling(rows: PackedRows, length: int) -> str:
     ).replace("%", " %")
 
 
-def _best_fit(numbers: Sequence[int], sizes: Sequence[int], length: int) -> list[list[int]]:
+def best_fit(numbers: Sequence[int], sizes: Sequence[int], length: int) -> list[list[int]]:
+    """The rows `numbers` in groups of at most `length` tokens together; `sizes` are theirs."""
     groups: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens left, group), sorted
     for number in sorted(numbers, key=lambda number: (-sizes[number], number)):

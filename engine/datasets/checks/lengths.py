@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.datasets.packing import best_fit
+
 BINS = 20
 PERCENTS = (5, 25, 50, 75, 90, 95, 99, 100)
+_AT_ONCE, _PACKED = 1000, 100_000  # rows packed together, and rows that are packed for a look
 # The cutoffs that are offered: people choose powers of two, and halfway between them.
 _USUAL = tuple(sorted({base << n for n in range(15) for base in (64, 96)}))
 
@@ -74,17 +77,32 @@ def padding_share(ordered: Sequence[int], batch: int) -> float:
     return 1 - (total / count) / longest
 
 
-def packing_advice(ordered: Sequence[int], cutoff: int | None, batch: int) -> str:
-    """What packing would save; an empty text where rows nearly fill the cutoff, or one batch."""
-    if cutoff is None or len(ordered) < 2:
+def packing_advice(lengths: Sequence[int], cutoff: int | None, batch: int, texts: bool) -> str:
+    """What packing would save; an empty text where rows nearly fill the cutoff, or one row.
+
+    `lengths` are in the order of the rows, as conversations are packed a thousand at a time;
+    `texts` are cut anywhere.
+    """
+    if cutoff is None or len(lengths) < 2:
         return ""
-    kept = [min(int(value), cutoff) for value in ordered]
+    kept = [min(int(value), cutoff) for value in lengths]
     total = sum(kept)
-    packed = -(-total // cutoff)
-    wasted = padding_share(kept, batch)
-    if packed * 2 > len(kept) or packed < 2:
+    packed, about = -(-total // cutoff), ""
+    if not texts:
+        looked = kept[:_PACKED]
+        packed = sum(
+            len(best_fit(range(begin, min(begin + _AT_ONCE, len(looked))), looked, cutoff))
+            for begin in range(0, len(looked), _AT_ONCE)
+        )
+        if len(looked) < len(kept):
+            packed, about = round(packed * len(kept) / len(looked)), "about "
+    if packed * 2 > len(kept):
         return ""
-    words = f"Packed, the {len(kept):,} rows would fill about {packed:,} of {cutoff:,} tokens"
+    words = (
+        f"Packed, the {len(kept):,} rows fill {about}{packed:,} of {cutoff:,} tokens by "
+        f"{total / (packed * cutoff):.0%}"
+    )
+    wasted = padding_share(sorted(kept), batch)
     if wasted >= 0.05:
         return f"{words}; unpacked, batches of {batch} random rows are {wasted:.0%} padding."
     return f"{words}; unpacked there is hardly any padding."

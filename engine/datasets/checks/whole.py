@@ -210,7 +210,9 @@ class _Check:
         cutoff = self.encoder.cutoff if self.encoder is not None else None
         advice = [
             cutoff_advice(ordered, cutoff, self.tokens_lost),
-            packing_advice(ordered, cutoff, batch) if self.stage in ("sft", "pt") else "",
+            packing_advice(self.lengths, cutoff, batch, self.stage == "pt")
+            if self.stage in ("sft", "pt")
+            else "",
         ]
         reasons = sorted(self.reasons.items(), key=lambda item: (-item[1][0], item[1][1]))
         columns = column_findings(self.rows)

@@ -135,3 +135,25 @@ def test_torch_is_not_imported(model_folder: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", look], cwd=ROOT, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_dry_run_stops_at_bad_rows_where_the_person_wants_it(
+    check: Run, tmp_path: Path, model_folder: Path
+) -> None:
+    check([GOOD, {"instruction": "q"}])
+    env = {**os.environ, **{f"FINETUI_{name}": str(tmp_path / name.lower())
+                            for name in ("CACHE", "CONFIG", "STATE")}}  # fmt: skip
+    said = {}
+    for choice in ("skip", "stop"):
+        words = [f"model_name_or_path={model_folder}", "dataset=mine", f"bad_rows={choice}",
+                 f"dataset_dir={tmp_path / 'sets'}", "stage=sft", "do_train=true"]  # fmt: skip
+        said[choice] = subprocess.run(
+            [sys.executable, "-m", "tui", "train", *words, "--dry-run"],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert said["skip"].returncode == 0 and "row 2: there is no answer" in said["skip"].stdout
+    assert said["stop"].returncode == 2 and "bad_rows is stop. Row 2 of mine" in said["stop"].stderr

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.datasets import Encoder, Example, Message, RowProblem, TokenRows, open_rows
-from engine.datasets.packing import pack
+from engine.datasets.packing import pack, pack_whole, unpacked
 
 # Any character that JSON can carry, the awkward ones often: no half of a surrogate pair.
 TEXT = st.text(
@@ -299,5 +299,36 @@ def test_packing_keeps_every_token_in_order(
             encoder.tokenizer.backend.decode(one[:-1], skip_special_tokens=False) for one in found
         ]
         assert decoded == texts
+
+    check()
+
+
+def test_conversations_packed_and_unpacked_are_what_they_were(
+    model_folders: dict[str, Path], make_config: Any
+) -> None:
+    encoder = Encoder(model_folders["chatml"], make_config(cutoff_len=256))
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(st.tuples(SAID, SAID), min_size=1, max_size=9, unique=True), st.integers(1, 4))
+    def check(said: list[tuple[str, str]], batch: int) -> None:
+        examples = [
+            Example("conversation", n, (Message("user", asked), Message("assistant", answer)))
+            for n, (asked, answer) in enumerate(said, 1)
+        ]
+        rows = TokenRows()
+        for row in encoder.encode_batch(examples):
+            if not isinstance(row, RowProblem):
+                rows.append(row)
+        packed = pack_whole(rows, 256, batch)
+        found = [one for row in packed for one in unpacked(row)]
+        plain = [{name: row[name] for name in ("input_ids", "labels")} for row in rows]
+        # Batch by batch the rows are there again; within a packed row they kept their order.
+        for begin in range(0, len(plain), batch):
+            part = found[begin : begin + batch]
+            key = str
+            assert sorted(part, key=key) == sorted(plain[begin : begin + batch], key=key)
+        for row in packed:
+            places = [plain.index(one) for one in unpacked(row)]
+            assert places == sorted(places) and len(row["input_ids"]) <= 256
 
     check()

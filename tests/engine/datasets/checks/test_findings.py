@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.datasets import DataCheck, Encoder, check_dataset, open_rows
+from engine.datasets import DataCheck, Encoder, check_dataset, open_rows, prepare
 from engine.datasets.checks.texts import TextScan
 from engine.datasets.example import Example
 
@@ -100,10 +102,19 @@ def test_what_is_lost_at_the_cutoff_and_what_would_lose_nothing(checked: Check) 
     assert checked(rows("a", "b"), cutoff_len=4096).advice[0].startswith("cutoff_len 64 is enough")
 
 
-def test_packing_is_advised_where_rows_are_short(checked: Check) -> None:
+def test_packing_is_advised_where_rows_are_short(
+    checked: Check, model_folders: dict[str, Path], make_config: Any, tmp_path: Path
+) -> None:
     found = checked(rows(*["short"] * 60, *["rather long " * 20] * 20), cutoff_len=512)
     advice = " ".join(found.advice)
-    assert "Packed, the 80 rows would fill about" in advice and "% padding" in advice
+    said = re.search(r"Packed, the 80 rows fill (\d+) of 512 tokens by (\d+)%", advice)
+    assert said is not None and "% padding" in advice
+    # As full as the run's own packing makes them.
+    folder, config = model_folders["chatml"], make_config(cutoff_len=512, packing=True)
+    config = replace(config, dataset="mine", dataset_dir=str(tmp_path / "data"))
+    packed = prepare(config, Encoder(folder, config)).train
+    assert int(said[1]) == len(packed)
+    assert int(said[2]) == round(100 * packed.tokens / (512 * len(packed)))
 
 
 def test_answers_that_the_template_masks_away(
