@@ -11,6 +11,9 @@ from engine.problem import Problem
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
+# The stages whose trainers take rows as they come.
+STREAMED_STAGES = ("pt", "sft", "rm", "dpo")
+
 
 def _several(config: Any) -> bool:
     return len(config.datasets) > 1 or config.mix_strategy != "concat"
@@ -22,6 +25,10 @@ def _by_shares(config: Any) -> bool:
 
 def _several_measured(config: Any) -> bool:
     return len(config.eval_datasets) > 1 or bool(config.eval_on_each_dataset)
+
+
+def _streams(config: Any) -> bool:
+    return config.stage in STREAMED_STAGES or bool(config.streaming)
 
 
 def _of_answers(config: Any) -> bool:
@@ -117,6 +124,30 @@ class FeedingGroup:
         usual="empty: the user's cache",
         goes_with=("overwrite_cache",),
     )
+    streaming: bool = setting(
+        False,
+        label="Streaming",
+        section="Data",
+        help="Turns rows into tokens while the run trains, instead of all before: for sets larger "
+        "than memory; it needs max_steps.",
+        usual="off; on from millions of rows",
+        goes_with=("max_steps", "buffer_size"),
+        applies=_streams,
+    )
+    buffer_size: int = setting(
+        16384,
+        label="Shuffled at a time",
+        section="Data",
+        level="hidden",
+        unit="rows",
+        help="Rows that are shuffled among each other when streaming.",
+        higher="rows that lie far apart in the file are mixed",
+        lower="files are read more nearly in their order",
+        usual="16384",
+        goes_with=("streaming", "disable_shuffling"),
+        applies=lambda config: bool(config.streaming),
+        ge=1,
+    )
 
 
 def shares_are_of_sets(config: RunConfig) -> Problem | None:
@@ -179,7 +210,67 @@ def neat_packing_is_of_answers(config: RunConfig) -> Problem | None:
     return None
 
 
+def streams_without_counting(config: RunConfig) -> Problem | None:
+    """Rule 7: what needs all rows before the first step can't be streamed."""
+    if not config.streaming or not config.do_train:
+        return None
+    if 0 < config.val_size < 1:
+        return Problem(
+            f"streaming holds out a number of rows, but val_size is {config.val_size:g}, a share.",
+            hint="Set val_size to a whole number, such as 100.",
+            setting="val_size",
+        )
+    if config.max_samples is not None:
+        return Problem(
+            "streaming reads on as long as the run lasts, so max_samples bounds nothing.",
+            hint="Leave max_samples out; max_steps bounds the run.",
+            setting="max_samples",
+        )
+    if config.max_steps <= 0:
+        return Problem(
+            "streaming needs to know how long the run is: max_steps is not set.",
+            hint="Set max_steps, such as 1000.",
+            setting="max_steps",
+        )
+    if config.tokenized_path:
+        return Problem(
+            "streaming keeps no tokens, so that there is nothing to write to tokenized_path.",
+            hint="Leave one of them out.",
+            setting="tokenized_path",
+        )
+    return None
+
+
+def streams_single_rows(config: RunConfig) -> Problem | None:
+    """Rows come one by one: they can't be packed or grouped, and not every trainer takes them."""
+    if not config.streaming or not config.do_train:
+        return None
+    if config.stage not in STREAMED_STAGES:
+        return Problem(
+            f"streaming is for stages {', '.join(STREAMED_STAGES)}, and the stage is "
+            f"{config.stage}.",
+            hint="Switch it off.",
+            setting="streaming",
+        )
+    if config.neat_packing or config.packing or (config.stage == "pt" and config.packing is None):
+        return Problem(
+            "streaming takes rows one by one and can't pack them.",
+            hint="Set packing: false, or switch streaming off.",
+            setting="neat_packing" if config.neat_packing else "packing",
+        )
+    if config.train_sampling_strategy == "group_by_length":
+        return Problem(
+            "streaming doesn't know how long rows are before they come, so they can't be grouped "
+            "by length.",
+            hint="Leave train_sampling_strategy out.",
+            setting="train_sampling_strategy",
+        )
+    return None
+
+
 RULES = (
+    ("7", streams_without_counting),
+    ("o102", streams_single_rows),
     ("6", shares_are_of_sets),
     ("18", neat_packing_is_of_answers),
     ("o101", each_set_is_named),

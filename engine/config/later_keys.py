@@ -57,11 +57,6 @@ NOT_YET: tuple[Absent, ...] = (
         },
     ),
     Absent(
-        "reading sets while training",
-        "Meanwhile bound a large set with max_samples.",
-        {"streaming": False, "buffer_size": 16384},
-    ),
-    Absent(
         "variants of LoRA",
         "Meanwhile plain LoRA with a higher rank or learning rate comes near.",
         {},

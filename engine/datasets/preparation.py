@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.datasets.encode import Encoded, Encoder
@@ -78,6 +78,16 @@ def select(
     fill = Fill(config.identity_name, config.identity_author)
     chosen = Selection([], [], [])
     infos = [find_dataset(name, config.dataset_dir) for name in names]
+    _check_fit(infos, stage)
+    for info in infos:
+        if progress and info.hub:
+            progress(f"Fetching {info.name}", 0, 0, "rows")
+        rows = open_rows(info, fill=fill, access=Access.of(config, progress, check_stop))
+        _read(rows, _numbers(rows, info, config), chosen, progress, check_stop)
+    return chosen
+
+
+def _check_fit(infos: Sequence[DatasetInfo], stage: str) -> None:
     for info in infos:
         reason = fits(info, stage)
         if reason:
@@ -89,12 +99,6 @@ def select(
                     "dataset",
                 )
             )
-    for info in infos:
-        if progress and info.hub:
-            progress(f"Fetching {info.name}", 0, 0, "rows")
-        rows = open_rows(info, fill=fill, access=Access.of(config, progress, check_stop))
-        _read(rows, _numbers(rows, info, config), chosen, progress, check_stop)
-    return chosen
 
 
 def prepare(
@@ -116,6 +120,8 @@ def prepare(
         raise BadInput(Problem("No dataset is chosen.", "dataset", "Choose one.", "dataset"))
     if form is None:
         form = form_of(config.stage, config.distill_on == "samples")
+    if config.streaming and names:
+        return _streamed(config, encoder, form, progress, check_stop)
     infos = [find_dataset(name, config.dataset_dir) for name in (*names, *held_names)]
     if progress:
         progress("Looking for kept tokens", 0, 0, "rows")
@@ -125,6 +131,51 @@ def prepare(
         return there
     made = _prepare(config, encoder, form, progress, check_stop)
     return kept.keep(made)
+
+
+def _streamed(
+    config: RunConfig,
+    encoder: Encoder,
+    form: RowForm,
+    progress: ProgressCall | None,
+    check_stop: Callable[[], None] | None,
+) -> Prepared:
+    """Rows to be encoded while the run trains; those to measure on are encoded now."""
+    from engine.datasets.streaming import streamed
+
+    fill = Fill(config.identity_name, config.identity_author)
+    infos = [find_dataset(name, config.dataset_dir) for name in set_names(config.dataset)]
+    _check_fit(infos, config.stage)
+    if encoder.pictures is not None or any(info.has_media for info in infos):
+        raise BadInput(
+            Problem(
+                "Rows with pictures can't be streamed.",
+                "streaming",
+                "Switch streaming off, or choose a model and sets of text.",
+                "streaming",
+            )
+        )
+    if progress:
+        progress("Counting rows", 0, 0, "rows")
+    sets = [open_rows(info, fill=fill, token=config.hf_hub_token) for info in infos]
+    rows, first, notes = streamed(config, encoder, sets)
+    dropped: list[RowProblem] = []
+    held = new_rows(form)
+    eval_counts: dict[str, int] = {}
+    if first is not None:
+        for place in range(int(config.val_size)):
+            if check_stop and not place % BLOCK:
+                check_stop()
+            held.append_row(first[place])
+        eval_counts = {set_names(config.dataset)[0]: len(held)}
+    elif config.eval_dataset:
+        apart = replace(config, dataset=None, streaming=False, packing=False)
+        measured = prepare(apart, encoder, progress, check_stop, form)
+        held, dropped = measured.eval, list(measured.dropped)
+        eval_counts, notes = dict(measured.eval_counts), [*notes, *measured.notes]
+    counts = {rows.name: len(rows) for rows in sets}
+    notes = [*encoder.notes, *notes]
+    return Prepared(rows, held, counts, eval_counts, tuple(dropped), tuple(notes))
 
 
 def _prepare(

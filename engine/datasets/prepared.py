@@ -10,6 +10,7 @@ from engine.datasets.example import RowProblem
 
 if TYPE_CHECKING:
     from engine.datasets.stage_rows import PartRows, TokenRows
+    from engine.datasets.streaming import StreamedRows
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Prepared:
     with their reasons, `notes` sentences for the log.
     """
 
-    train: TokenRows | PartRows
+    train: TokenRows | PartRows | StreamedRows
     eval: TokenRows | PartRows
     counts: Mapping[str, int]
     eval_counts: Mapping[str, int]

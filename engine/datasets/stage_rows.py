@@ -124,6 +124,11 @@ class TokenRows:
         rows.cut_rows, rows.cut_tokens = self.cut_rows, self.cut_tokens
         return rows
 
+    def append_row(self, row: Mapping[str, Any]) -> None:
+        """A row as indexing gives it."""
+        marks = [label >= 0 for label in row["labels"]]
+        self.append(Encoded(row["input_ids"], marks, 0, ""))
+
     def append(self, row: Encoded) -> None:
         self._pictures.add(len(self), row.pictures)
         self._ids.extend(row.ids)
@@ -223,6 +228,11 @@ class PartRows:
             )
         rows.cut_rows, rows.cut_tokens = self.cut_rows, self.cut_tokens
         return rows
+
+    def append_row(self, row: Mapping[str, Any]) -> None:
+        """A row as indexing gives it."""
+        parts = tuple(row[name] for name in self.parts)
+        self.append(EncodedParts(parts, tuple(row[name] for name in self.extra)))
 
     def append(self, row: EncodedParts) -> None:
         self._pictures.add(len(self), row.pictures)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.datasets.encoded import IGNORED
 from engine.datasets.stage_rows import TokenRows
+from engine.datasets.streaming import StreamedRows
 
 if TYPE_CHECKING:
     import datasets
@@ -33,6 +34,9 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
     import numpy
     import pyarrow
 
+    if isinstance(rows, StreamedRows):
+        numbers = pyarrow.array(numpy.arange(len(rows), dtype=numpy.int64))
+        return datasets.Dataset(pyarrow.table({"row": numbers})).with_transform(_fetching(rows))
     if isinstance(rows, TokenRows) and type(rows) is TokenRows and not rows.has_pictures:
         return datasets.Dataset(_table(rows))
     tokens: dict[str, tuple[array[int], array[int]]] = {}
@@ -56,6 +60,33 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
     columns |= {name: pyarrow.array(values) for name, values in plain.items()}
     columns["length"] = pyarrow.array(numpy.asarray(lengths, dtype=numpy.int32))
     return datasets.Dataset(pyarrow.table(columns))
+
+
+def _fetching(rows: StreamedRows) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
+    """Row numbers into rows, when they are asked for."""
+
+    def fetch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        made = [rows[number] for number in batch["row"]]
+        return {name: [row[name] for row in made] for name in made[0]} if made else {}
+
+    return fetch
+
+
+class StreamSampler:
+    """The order of streamed rows in an epoch; like `EpochSampler` of (seed, epoch) alone."""
+
+    def __init__(self, rows: StreamedRows, strategy: Strategy, seed: int) -> None:
+        self.rows, self.strategy, self.seed = rows, strategy, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return self.rows.order(self.seed, self.epoch, self.strategy != "sequential")
 
 
 def _table(rows: TokenRows) -> Any:

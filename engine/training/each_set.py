@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from engine.config import RunConfig
     from engine.datasets import Prepared
+    from engine.datasets.streaming import StreamedRows
+    from engine.runs.session import JobSession
 
 
 def sets_of(
@@ -25,6 +27,16 @@ def sets_of(
         found[name] = evaluation.select(range(start, start + count))
         start += count
     return found
+
+
+def stream_of(prepared: Prepared, session: JobSession) -> StreamedRows | None:
+    """The rows that are encoded while the run trains, their bad ones told in its log."""
+    from engine.datasets.streaming import StreamedRows
+
+    if not isinstance(prepared.train, StreamedRows):
+        return None
+    prepared.train.tell = lambda text: session.say(text, "note")
+    return prepared.train
 
 
 def evaluate_each(

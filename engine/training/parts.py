@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from engine.config import RunConfig
     from engine.datasets import Encoder
+    from engine.datasets.streaming import StreamedRows
     from engine.models.locate import ModelFolder
     from engine.models.precision import Precision
     from engine.models.processor import Pictures
@@ -33,7 +34,8 @@ class Parts:
     `length`. `checkpointing` tells whether activations are computed again in the backward pass.
     `resume` is the checkpoint that the run goes on from. `callbacks` are to be handed on.
     `pictures` reads those of a vision-language model's rows. `eval_sets` are the parts of
-    `evaluation` by their set's name, where each is to be measured by itself.
+    `evaluation` by their set's name, where each is to be measured by itself; `stream` the rows
+    behind `train` where they are encoded while the run trains (they have no column `length`).
     """
 
     config: RunConfig
@@ -54,6 +56,7 @@ class Parts:
     model_folder: ModelFolder
     pictures: Pictures | None = None
     eval_sets: Mapping[str, datasets.Dataset] = field(default_factory=dict)
+    stream: StreamedRows | None = None
 
     def arguments(self, kind: type, **more: Any) -> Any:
         """The trainer's arguments of a class of TRL's or transformers', with `more` set."""
@@ -87,6 +90,7 @@ class Parts:
             "resume": self.resume,
             "pictures": self.pictures,
             "eval_sets": self.eval_sets,
+            "stream": self.stream,
             "plan": Plan(self.config, lambda text: self.session.say(text, "note")),
         }
 
@@ -99,7 +103,8 @@ class Parts:
     def longest(self) -> int:
         """Tokens of the longest row."""
         held = self.evaluation["length"] if self.evaluation is not None else []
-        return max([*self.train["length"], *held])
+        train = self.stream.lengths() if self.stream is not None else self.train["length"]
+        return max([*train, *held])
 
     def _early_stopping(self) -> list[Any]:
         if not self.config.early_stopping_steps:

@@ -160,7 +160,7 @@ class _Run:
         from engine.training.callbacks import RunCallback
         from engine.training.checkpoints_write import CheckpointWriter
         from engine.training.dataset import to_dataset
-        from engine.training.each_set import sets_of
+        from engine.training.each_set import sets_of, stream_of
         from engine.training.methods import apply_method
         from engine.training.parts import Parts
         from engine.training.stages import STAGES, build_trainer
@@ -238,6 +238,7 @@ class _Run:
                 train=to_dataset(prepared.train),
                 evaluation=evaluation,
                 eval_sets=sets_of(config, prepared, evaluation),
+                stream=stream_of(prepared, session),
                 precision=precision,
                 device=device,
                 folder=self.folder,

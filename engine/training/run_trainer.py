@@ -29,7 +29,7 @@ from engine.models.rope import write_scaling
 from engine.models.vocabulary import has_grown, write_embeddings
 from engine.problem import Stopped
 from engine.training.checkpoints_write import CheckpointWriter
-from engine.training.dataset import EpochSampler, Strategy
+from engine.training.dataset import EpochSampler, Strategy, StreamSampler
 from engine.training.each_set import evaluate_each
 from engine.training.guards import check_finite
 from engine.training.optimisers import Plan, build_optimiser, schedule_free
@@ -40,6 +40,7 @@ from engine.training.rng import random_state, set_random_state
 from engine.training.stop import Gate
 
 if TYPE_CHECKING:
+    from engine.datasets.streaming import StreamedRows
     from engine.models.processor import Pictures
 
 
@@ -70,8 +71,10 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         pictures: Pictures | None = None,
         plan: Plan | None = None,
         eval_sets: Mapping[str, Any] | None = None,
+        stream: StreamedRows | None = None,
         **kwargs: Any,
     ) -> None:
+        self._stream = stream
         self._order = order  # a trainer may ask for its sampler while it is being built
         with unmarked(kwargs["model"]):
             super().__init__(**kwargs)
@@ -100,6 +103,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
             return super()._get_train_sampler(train_dataset)
         rows = self.train_dataset if train_dataset is None else train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        if self._stream is not None:
+            return StreamSampler(self._stream, self._order, seed)
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return EpochSampler(list(rows["length"]), self._order, seed, step)
 

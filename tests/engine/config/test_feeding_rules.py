@@ -12,7 +12,22 @@ from engine.config.feeding import RULES
 GOOD: dict[str, Any] = {"model_name_or_path": "demo", "dataset": "a,b", "do_train": True}
 UNDER = {"mix_strategy": "interleave_under"}
 
+STREAM = {"streaming": True, "max_steps": 10}
+
 BREAKS = [
+    ("7", {**STREAM, "val_size": 0.1}, "val_size"),
+    ("7", {**STREAM, "max_samples": 5}, "max_samples"),
+    ("7", {"streaming": True}, "max_steps"),
+    ("7", {**STREAM, "tokenized_path": "tokens"}, "tokenized_path"),
+    ("o102", {**STREAM, "stage": "kto"}, "streaming"),
+    ("o102", {**STREAM, "packing": True}, "packing"),
+    ("o102", {**STREAM, "neat_packing": True}, "neat_packing"),
+    ("o102", {**STREAM, "stage": "pt"}, "packing"),
+    (
+        "o102",
+        {**STREAM, "train_sampling_strategy": "group_by_length"},
+        "train_sampling_strategy",
+    ),
     ("6", {"interleave_probs": "0.5,0.5"}, "interleave_probs"),
     ("6", {**UNDER, "interleave_probs": "0.5,0.2,0.3"}, "interleave_probs"),
     ("6", {**UNDER, "interleave_probs": "half,half"}, "interleave_probs"),
@@ -46,6 +61,9 @@ def test_every_rule_is_broken_above() -> None:
         {},
         UNDER,
         {**UNDER, "interleave_probs": "0.7, 0.3"},
+        STREAM,
+        {**STREAM, "val_size": 100, "buffer_size": 10},
+        {**STREAM, "stage": "pt", "packing": False},
         {"neat_packing": True},
         {"neat_packing": True, "packing": True},
         {"packing": True},

@@ -174,3 +174,51 @@ def test_a_run_from_kept_tokens_is_the_same_run(train: Any, tmp_path: Path) -> N
     second, heard, _ = train("two", tokenized_path=own)
     assert any("Tokens come from" in event.text for event in heard.of(LogLine))
     assert second["train_loss"] == first["train_loss"]
+
+
+STREAM = {"streaming": True, "max_steps": 8, "buffer_size": 6, "num_train_epochs": 1}
+
+
+@pytest.mark.parametrize("stage", ["sft", "pt"])
+def test_a_streamed_run_is_the_run_over_the_same_rows(train: Any, stage: str) -> None:
+    options = {"stage": stage, "packing": False, "disable_shuffling": True, "max_steps": 8}
+    plain, heard_plain, _ = train("plain", **options)
+    streamed, heard, _ = train("streamed", **{**STREAM, **options})
+    assert streamed["steps"] == 8
+    one = [event.loss for event in heard.of(StepLogged)]
+    assert one == [event.loss for event in heard_plain.of(StepLogged)]
+    assert streamed["tokens"] == plain["tokens"]
+
+
+def test_a_streamed_run_resumes_at_its_row(train: Any, make_config: Any, tmp_path: Path) -> None:
+    whole, heard, _ = train("whole", **STREAM, save_steps=3)
+    import shutil
+
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    for folder in (tmp_path / "again").glob("checkpoint-*"):
+        if folder.name != "checkpoint-3":
+            shutil.rmtree(folder)
+    again, heard_again, _ = train("again", **STREAM, save_steps=3, resume_from_checkpoint=True)
+    tail = [event.loss for event in heard.of(StepLogged) if event.step > 3]
+    assert [event.loss for event in heard_again.of(StepLogged)] == tail
+    assert again["tokens"] == whole["tokens"]
+
+
+def test_a_streamed_run_measures_what_it_held_out(train: Any) -> None:
+    result, heard, _ = train("run", **STREAM, val_size=4, eval_strategy="steps", eval_steps=4)
+    assert len(heard.of(Evaluated)) == 2
+    assert math.isfinite(result["eval_loss"])
+
+
+@pytest.mark.parametrize("stage", ["rm", "dpo"])
+def test_streamed_pairs_train(train: Any, tmp_path: Path, stage: str) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    rows = [{"instruction": f"say {i}", "chosen": "red", "rejected": "blue"} for i in range(12)]
+    (folder / "pairs.json").write_text(json.dumps(rows))
+    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
+    entry = {"file_name": "pairs.json", "ranking": True, "columns": columns}
+    (folder / "dataset_info.json").write_text(json.dumps({"pairs": entry}))
+    result, _, _ = train("run", **STREAM, stage=stage, dataset="pairs", dataset_dir=str(folder))
+    assert result["steps"] == 8
+    assert math.isfinite(result["train_loss"])
