@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import threading
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,28 @@ from typing import Any
 from engine.datasets.index.packed import inner_suffix, is_packed
 from engine.problem import BadInput, Problem
 
+# A row group that takes more than this is read in pieces of so many rows, one kept at a time.
+_MOST_GROUP_BYTES = 256 << 20
+_PIECE_ROWS = 1024
+
 
 class ParquetRows:
-    """A Parquet file; the row group last read is kept."""
+    """A Parquet file; the row group last read is kept, of a large one a piece.
+
+    Going forward through a large group is as fast as through a small one; going back begins it
+    anew, as the format has no way into the middle of a group.
+    """
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as parquet
 
         self._file = parquet.ParquetFile(path)
         meta = self._file.metadata
-        sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
-        self._ends = list(accumulate(sizes))
-        self._held: tuple[int, Any] | None = None
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        self._ends = list(accumulate(group.num_rows for group in groups))
+        self._bytes = [group.total_byte_size for group in groups]
+        # What is held: the group, the number of its first row, the rows, and how they go on.
+        self._held: tuple[int, int, Any, Iterator[Any] | None] | None = None
         self._lock = threading.Lock()  # a ParquetFile is one thread's at a time
 
     def __len__(self) -> int:
@@ -31,16 +42,31 @@ class ParquetRows:
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        group = bisect.bisect_right(self._ends, index)
         with self._lock:
-            held = self._held
-            if held is None or held[0] != group:
-                self._held = None  # two groups at once may be more than the memory holds
-                held = (group, self._file.read_row_group(group))
-                self._held = held
-        first = self._ends[group - 1] if group else 0
-        row: dict[str, Any] = held[1].slice(index - first, 1).to_pylist()[0]
+            first, table = self._holding(index)
+        row: dict[str, Any] = table.slice(index - first, 1).to_pylist()[0]
         return row
+
+    def _holding(self, index: int) -> tuple[int, Any]:
+        """Rows that hold `index`, and the number of their first."""
+        group = bisect.bisect_right(self._ends, index)
+        held = self._held
+        if held is None or held[0] != group or index < held[1]:
+            self._held = held = None  # two groups at once may be more than the memory holds
+            held = self._begin(group)
+        while index >= held[1] + held[2].num_rows:
+            _group, first, table, more = held
+            assert more is not None
+            held = (group, first + table.num_rows, next(more), more)
+        self._held = held
+        return held[1], held[2]
+
+    def _begin(self, group: int) -> tuple[int, int, Any, Iterator[Any] | None]:
+        first = self._ends[group - 1] if group else 0
+        if self._bytes[group] <= _MOST_GROUP_BYTES:
+            return group, first, self._file.read_row_group(group), None
+        pieces = self._file.iter_batches(_PIECE_ROWS, row_groups=[group])
+        return group, first, next(pieces), pieces
 
 
 class ArrowRows:

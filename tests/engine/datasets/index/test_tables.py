@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.datasets import files
+from engine.datasets import files, tables
 from engine.problem import BadInput
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -36,16 +36,26 @@ def write(path: Path, rows: list[Any], group: int) -> None:
         out.write_table(table, max_chunksize=group)
 
 
+@pytest.fixture(autouse=True)
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test below sets them; they are put back after it."""
+    for name in ("_MOST_GROUP_BYTES", "_PIECE_ROWS"):
+        monkeypatch.setattr(tables, name, getattr(tables, name))
+
+
 @settings(max_examples=40, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-@given(rows_of_text, st.integers(1, 40), st.sampled_from(["a.parquet", "a.arrow"]))
-def test_every_row_in_any_order(tmp_path: Path, rows: list[Any], group: int, name: str) -> None:
+@given(rows_of_text, st.integers(1, 40), st.sampled_from(["a.parquet", "a.arrow"]), st.booleans())
+def test_every_row_in_any_order(
+    tmp_path: Path, rows: list[Any], group: int, name: str, large: bool
+) -> None:
     write(tmp_path / name, rows, group)
+    tables._MOST_GROUP_BYTES, tables._PIECE_ROWS = (0, 4) if large else (1 << 28, 1024)
     found = files.open_file(tmp_path / name)
     order = list(range(len(rows)))
     random.Random(group).shuffle(order)
     assert [found[i] for i in order] == [rows[i] for i in order]
-    assert len(found) == len(rows)
+    assert [found[i] for i in range(len(rows))] == rows and len(found) == len(rows)
     with pytest.raises(IndexError):
         found[len(rows)]
 
