@@ -163,7 +163,7 @@ class DataPanel(ListPanel):
         self.set_empty(
             problem.what
             if problem is not None
-            else _("No sets here. Press d for another folder; it needs a dataset_info.json.")
+            else _("No sets here. Press a to make one of a file, or d for another folder.")
         )
         rows = []
         names = max((cell_len(visible(name)) for name in known), default=0)

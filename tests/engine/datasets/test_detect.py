@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from engine.datasets.detect import (
     turn_keys,
 )
 from engine.datasets.draft import Draft
+from engine.datasets.registry import read_registry
+from engine.datasets.registry_write import add_set
 from engine.problem import BadInput
 
+CORPORA_DIR = Path(__file__).parents[4] / "shared/corpora"
 CORPORA = [
     ("identity", "conversation"),
     ("instructions", "conversation"),
@@ -63,6 +67,26 @@ def test_the_bundled_sets_are_made_out_as_their_registry_says(name: str, shape: 
     # Each row becomes the same conversation as by the published entry.
     rows = open_rows(name)
     assert list(seen.examples) == [rows.example(0), rows.example(1)]
+
+
+@pytest.mark.skipif(
+    not CORPORA_DIR.is_dir(), reason="the published sets are not here"
+)
+def test_published_sets_are_made_out_as_their_registry_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUI_CONFIG", str(tmp_path))
+    monkeypatch.chdir(CORPORA_DIR.parent)  # no sets but the bundled and the own
+    for info in read_registry(CORPORA_DIR).infos.values():
+        assert info.path is not None
+        add_set(replace(detect(info.path), name=f"my_{info.name}"), "own list")
+        mine, theirs = open_rows(f"my_{info.name}"), open_rows(info)
+        for number in range(len(theirs)):
+            ours, wanted = mine.example(number), theirs.example(number)
+            # The pictures of the own list are found beside the file.
+            assert isinstance(ours, Example) and isinstance(wanted, Example)
+            assert replace(ours, media=()) == replace(wanted, media=())
+            assert all(Path(path).is_file() for path in ours.media)
 
 
 def test_alpaca_with_names_of_its_own(tmp_path: Path) -> None:
