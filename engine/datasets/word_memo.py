@@ -1,10 +1,10 @@
 """Tokens of text, word by word, each word tokenised once.
 
 Most of a tokenizer's time goes into the words that it has met a thousand times. Byte-level
-tokenizers whose pre-tokenizer is one of those below always begin a new piece at a blank that stands
-between a visible ASCII character and an ASCII letter, and tokenise pieces apart from each other: a
-text may be cut there, and its tokens are those of its words, joined. For any other pipeline
-`word_memo` gives None, and the tokenizer does it all.
+tokenizers whose pre-tokenizer is one of those below always begin a new piece at a single blank
+between two visible ASCII characters, and tokenise pieces apart from each other: a text may be cut
+there, and its tokens are those of its words, joined. For any other pipeline `word_memo` gives None,
+and the tokenizer does it all.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 # One literal first, so that the regular expression engine can search for it.
-_CUT = re.compile(r" (?<=[!-~] )(?=[A-Za-z])")
-# The patterns of GPT-2, Llama 3 and Qwen 2: none has a piece that reaches over such a blank, as a
-# blank is only ever the first character of a piece with letters in it.
+_CUT = re.compile(r" (?<=[!-~] )(?=[!-~])")
+# The patterns of GPT-2, Llama 3 and Qwen 2: none has a piece that reaches over such a blank, which
+# is the first character of a piece, or all of it.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -120,9 +120,12 @@ def _cuts_words(stage: dict[str, Any]) -> bool:
     return cuts and byte_level
 
 
-def _byte_sizes(tokenizer: Tokenizer) -> dict[int, int]:
+def _byte_sizes(tokenizer: Tokenizer) -> Sequence[int]:
     """How many bytes of text each token stands for."""
     # A byte-level vocabulary writes each byte as one character.
     sizes = {place: len(token) for token, place in tokenizer.get_vocab(False).items()}
     added = tokenizer.get_added_tokens_decoder()
-    return sizes | {place: len(token.content.encode()) for place, token in added.items()}
+    sizes |= {place: len(token.content.encode()) for place, token in added.items()}
+    table = [sizes.get(place, 0) for place in range(max(sizes, default=-1) + 1)]
+    # One byte a token stays in the processor's cache; few vocabularies have longer tokens.
+    return bytes(table) if max(table, default=0) < 256 else table
