@@ -53,6 +53,12 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
     ("o6", {"max_steps": 0}, "max_steps"),
     ("o7", {"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_kwargs"),
     ("o7", {"lr_scheduler_type": "warmup_stable_decay"}, "lr_scheduler_kwargs"),
+    ("o85", {"lr_scheduler_kwargs": {"wobble": 2}}, "lr_scheduler_kwargs"),
+    (
+        "o85",
+        {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": "x"}},
+        "lr_scheduler_kwargs",
+    ),
     ("o8", {"lr_scheduler_type": "reduce_lr_on_plateau"}, "lr_scheduler_type"),
     ("o9", {"save_steps": 2.5}, "save_steps"),
     ("o10", {"eval_strategy": "steps"}, "eval_strategy"),
@@ -160,7 +166,10 @@ def test_every_rule_is_broken_here_or_in_the_file_of_its_group() -> None:
     broken = set()
     for file in Path(__file__).parent.glob("test_*_rules.py"):
         broken |= {case[0] for case in runpy.run_path(str(file)).get("BREAKS", ())}
-    assert {name for name, _ in RULES} == broken
+    # What only a launcher's environment or a missing package breaks: test_optimiser_rules.py, and
+    # tests/engine/models/hubs/test_modelscope.py.
+    by_surroundings = {"28", "29", "o50"}
+    assert {name for name, _ in RULES} - by_surroundings == broken
 
 
 @pytest.mark.parametrize("change", ALLOWED)
