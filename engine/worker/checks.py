@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.config import RunConfig
-from engine.problem import FinetuiError, Stopped
+from engine.problem import BadInput, FinetuiError, Stopped
 
 if TYPE_CHECKING:
     from engine.datasets import DataCheck, Encoder, RowIndex
@@ -25,7 +25,8 @@ class CheckState:
     """How far a check is. `found` is the quick part, there before `alike` (nearly equal rows) and
     `leaks` (validation rows that are trained on); `done` of `total` rows belong to `activity`.
 
-    `finished` tells that nothing more comes; `problem` why the set can't be checked.
+    `finished` tells that nothing more comes; `problem` why the set can't be checked, `note` why
+    nothing of it was tokenised.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class CheckState:
     alike: tuple[Alike, ...] | None = None
     leaks: tuple[Alike, ...] | None = None
     problem: str = ""
+    note: str = ""
     finished: bool = False
 
 
@@ -83,9 +85,11 @@ class CheckRun:
         fill = Fill(config.identity_name, config.identity_author)
         access = Access.of(config, check_stop=self._check_stop, fetch=False)
         rows = open_rows(name, config.dataset_dir, fill, access=access)
+        encoder, note = _encoder(config, rows)
+        self._now(note=note)
         found = check_dataset(
             rows,
-            _encoder(config, rows),
+            encoder,
             self._check_stop,
             stage=_stage(config, rows),
             progress=self._progress,
@@ -131,14 +135,19 @@ def _stage(config: RunConfig, rows: RowIndex) -> str:
     return str(config.stage) if fits(rows.info, config.stage) is None else stage_for(rows.info)
 
 
-def _encoder(config: RunConfig, rows: RowIndex) -> Encoder | None:
-    """The model's encoder; None where the demo is not fetched yet, and for pictures that the model
+def _encoder(config: RunConfig, rows: RowIndex) -> tuple[Encoder | None, str]:
+    """The model's encoder; None, and why, where the model is not here yet, and for pictures that it
     does not read: rows are checked without tokens then."""
     from engine import models
     from engine.datasets import Encoder
 
     name = config.model_name_or_path or ""
     if not name or (name == "demo" and not models.demo_ready()):
-        return None
-    encoder = Encoder(models.resolve(name, config).path, config)
-    return None if rows.info.columns.images and encoder.pictures is None else encoder
+        return None, "Nothing is tokenised yet: the first run fetches the demo model."
+    try:
+        encoder = Encoder(models.resolve(name, config).path, config)
+    except BadInput as error:
+        return None, f"Nothing is tokenised: {error.problem.what}"
+    if rows.info.columns.images and encoder.pictures is None:
+        return None, "Nothing is tokenised: the rows hold pictures, and the model reads only text."
+    return encoder, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.worker.checks import Alike, CheckState, DataCheck, Finding
 
 _MARKS = {"bad": ("✗", "error"), "warning": ("!", "warning"), "note": ("·", "dim")}
-_SHOWN = 200  # rows listed under a finding
+_SHOWN = 8  # rows listed under a finding before the others are asked for
 _BAR_HEIGHT, _BAR_CELLS = 5, 3
 
 
@@ -36,6 +36,7 @@ class CheckCard(ModalScreen[int | None]):
         super().__init__()
         self._state = state
         self._drawn: CheckState | None = None
+        self._open: set[str] = set()
 
     def compose(self) -> ComposeResult:
         panel = ListPanel(f"{_('Check')}   {self._state().dataset}")
@@ -63,13 +64,16 @@ class CheckCard(ModalScreen[int | None]):
         width = max(30, panel.content_width - 6)
         going = "" if state.finished else _("still comparing rows …")
         panel.set_figure([(going or f"Enter {_('go to the row')}   Esc {_('close')}", "dim")])
-        panel.set_rows(_rows(state, width))
+        panel.set_rows(_rows(state, width, self._open))
 
     def on_list_panel_chosen(self, event: ListPanel.Chosen) -> None:
         event.stop()
-        _kind, _sep, number = event.row.key.rpartition("#")
-        if _sep and number.isdecimal():
+        kind, _sep, number = event.row.key.rpartition("#")
+        if number.isdecimal():
             self.dismiss(int(number) - 1)
+        elif kind == "more":
+            self._open.add(number)
+            self.draw()
 
     def action_leave(self) -> None:
         self.dismiss(None)
@@ -78,8 +82,9 @@ class CheckCard(ModalScreen[int | None]):
 class _Lines:
     """List rows one by one, each with a key of its own."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, opened: Collection[str]) -> None:
         self.width = width
+        self.opened = opened
         self.rows: list[ListRow] = []
 
     def say(self, text: str, mark: str = "", role: str = "ok", dim: bool = False) -> None:
@@ -96,14 +101,32 @@ class _Lines:
             ListRow(f"{kind} {len(self.rows)}#{number}", visible(text), (), "→", "accent")
         )
 
+    def many(self, kind: str, count: int, lines: Sequence[tuple[int, str]]) -> None:
+        """Lines that lead to rows (from 1; 0: to none), of `count` that there are; Enter on the
+        last one shows the rest."""
+        shown = lines if kind in self.opened else lines[:_SHOWN]
+        for number, text in shown:
+            if number:
+                self.go(number, text, kind)
+            else:
+                self.say(text)
+        if count > len(shown):
+            rest = f"  {_('and')} {thousands(count - len(shown))} {_('more')}"
+            if len(shown) < len(lines):
+                self.rows.append(ListRow(f"more#{kind}", rest, (), "▸", "accent"))
+            else:
+                self.say(rest, dim=True)
 
-def _rows(state: CheckState, width: int) -> list[ListRow]:
-    lines = _Lines(width)
+
+def _rows(state: CheckState, width: int, opened: Collection[str]) -> list[ListRow]:
+    lines = _Lines(width, opened)
     found = state.found
     if found is None:
         lines.say(state.problem or _("Checking …"))
         return lines.rows
     lines.say(found.verdict)
+    if state.note:
+        lines.say(_(state.note), dim=True)
     if found.tokens:
         lines.gap()
         _lengths(lines, found)
@@ -112,12 +135,11 @@ def _rows(state: CheckState, width: int) -> list[ListRow]:
     if found.problems:
         lines.gap()
         lines.say(_("Rows that can't be used"), "✗", "error")
-        for problem in found.problems:
-            words = f"  {_('row')} {thousands(problem.row)}: {problem.reason}"
-            lines.go(problem.row, words, "bad")
-        rest = found.unusable - len(found.problems)
-        if rest > 0:
-            lines.say(f"  {_('and')} {thousands(rest)} {_('more')}", dim=True)
+        told = [
+            (problem.row, f"  {_('row')} {thousands(problem.row)}: {problem.reason}")
+            for problem in found.problems
+        ]
+        lines.many("bad", found.unusable, told)
     for finding in found.findings:
         if finding.kind != "unusable":
             _finding(lines, finding)
@@ -125,8 +147,8 @@ def _rows(state: CheckState, width: int) -> list[ListRow]:
     near = [one for one in state.alike or () if one.row not in same]
     _alike(lines, near, _("Nearly equal rows"), found.dataset)
     _alike(lines, state.leaks or (), _("Validation rows that are trained on"), found.dataset)
-    told = {finding.words for finding in found.findings}
-    notes = [note for note in found.notes if note not in told]
+    words = {finding.words for finding in found.findings}
+    notes = [note for note in found.notes if note not in words]
     if notes:
         lines.gap()
         for note in notes:
@@ -138,10 +160,9 @@ def _finding(lines: _Lines, finding: Finding) -> None:
     mark, role = _MARKS[finding.level]
     lines.gap()
     lines.say(finding.words, mark, role)
-    for row in finding.rows[:_SHOWN]:
-        lines.go(row, f"  {_('row')} {thousands(row)}", finding.kind)
-    if finding.count > _SHOWN and finding.rows:
-        lines.say(f"  {_('and')} {thousands(finding.count - _SHOWN)} {_('more')}", dim=True)
+    if finding.rows:
+        told = [(row, f"  {_('row')} {thousands(row)}") for row in finding.rows]
+        lines.many(finding.kind, finding.count, told)
 
 
 def _alike(lines: _Lines, alike: tuple[Alike, ...] | list[Alike], title: str, dataset: str) -> None:
@@ -149,19 +170,16 @@ def _alike(lines: _Lines, alike: tuple[Alike, ...] | list[Alike], title: str, da
         return
     lines.gap()
     lines.say(f"{title}: {thousands(len(alike))}", "!", "warning")
-    for one in alike[:_SHOWN]:
+    told = []
+    for one in alike:
         other = "" if one.other_dataset == dataset else f" ({one.other_dataset})"
         mine = "" if one.dataset == dataset else f" ({one.dataset})"
         how = _("the same question") if one.question else f"{one.likeness:.0%}"
         words = f"  {_('row')} {thousands(one.row)}{mine} ~ {thousands(one.other)}{other}, {how}"
         # A row of another set can't be gone to from here: the row it is like may be.
         goal = one.row if one.dataset == dataset else one.other
-        if dataset in (one.dataset, one.other_dataset):
-            lines.go(goal, words, "alike")
-        else:
-            lines.say(words)
-    if len(alike) > _SHOWN:
-        lines.say(f"  {_('and')} {thousands(len(alike) - _SHOWN)} {_('more')}", dim=True)
+        told.append((goal if dataset in (one.dataset, one.other_dataset) else 0, words))
+    lines.many(title, len(alike), told)
 
 
 def _lengths(lines: _Lines, found: DataCheck) -> None:
@@ -177,10 +195,3 @@ def _lengths(lines: _Lines, found: DataCheck) -> None:
         for percent, tokens in found.percentiles
     )
     lines.say("   ".join(shares))
-    if found.cut:
-        lines.say(
-            f"{thousands(found.cut)} {_('rows cut')}, {thousands(found.cut_tokens)} "
-            f"{_('of')} {thousands(found.tokens)} {_('tokens lost')}",
-            "!",
-            "warning",
-        )

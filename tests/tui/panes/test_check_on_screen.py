@@ -77,6 +77,21 @@ async def test_the_detail_leads_to_rows(open_screen, home: Path) -> None:
         assert shown.dialogs == 0 and "row 21 of 40" in shown.text
 
 
+async def test_long_findings_are_unfolded(open_screen, home: Path) -> None:
+    async with open_screen() as shown:
+        rows = [{"instruction": "q", "output": ""}, *content()[:1]] * 15
+        view = await opened(shown, home, rows)
+        await checked(shown, view)
+        await shown.press("i")
+        panel = shown.app.screen.query_one(ListPanel)
+        bad = [row for row in panel.rows if row.key.startswith("bad")]
+        assert len(bad) == 8 and panel.select("more#bad")
+        await shown.press("enter")
+        assert shown.dialogs == 1
+        assert len([row for row in panel.rows if row.key.startswith("bad")]) == 15
+        assert "Nothing is tokenised" in shown.text
+
+
 async def test_validation_rows_that_are_trained_on_are_told(open_screen, home: Path) -> None:
     async with open_screen() as shown:
         rows = [{"instruction": f"Ask {n % 4}?", "output": f"Answer {n % 4}."} for n in range(20)]
