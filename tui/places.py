@@ -73,7 +73,8 @@ class Places(Shell):
 
     def _focused_panel(self) -> str | None:
         # A dialog over the screen has a focus of its own: it moves nothing below it.
-        node: Widget | None = self.screen_stack[0].focused
+        below = self.screen_stack[:1]
+        node: Widget | None = below[0].focused if below else None
         for name, panel in self.rail.panels.items():
             if node is panel:
                 return name

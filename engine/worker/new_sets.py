@@ -5,11 +5,13 @@ The screen imports the types from here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from engine.datasets.registry_write import Keep
 
     __all__ = ["Draft", "Judged", "Keep", "Look", "RowsAre"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,47 @@ class Found:
 
 
 def make_out(
-    source: str, config: RunConfig, subset: str | None = None, split: str | None = None
+    source: str,
+    config: RunConfig,
+    subset: str | None = None,
+    split: str | None = None,
+    progress: Callable[[str, float, float, str], None] | None = None,
+    check_stop: Callable[[], object] | None = None,
 ) -> Found:
     """What a file, a folder or a hub set (`hf:org/name`, `ms:org/name`, `s3://…`) holds.
 
-    A hub set is fetched with the tokens of `config`: that may take long. Raises
-    BadInput where it can't be read.
+    A hub set is fetched with the tokens of `config`: that may take long. Raises BadInput where it
+    can't be read.
     """
     from engine.datasets.detect import detect
-    from engine.datasets.hub import Access, detect_hub, is_hub_name
+    from engine.datasets.hub import Access, detect_hub
 
-    if is_hub_name(source):
-        return look_again(detect_hub(source, subset, split, Access.of(config)))
+    if is_far(source):
+        access = Access.of(config, progress, check_stop)
+        return look_again(detect_hub(source, subset, split, access))
     return look_again(detect(Path(source)))
+
+
+def is_far(source: str) -> bool:
+    """Whether a source has to be fetched before it can be looked at."""
+    from engine.datasets.hub import is_hub_name
+
+    return is_hub_name(source)
+
+
+def beside(then: Callable[[Future[T]], None], function: Callable[..., T], *args: Any) -> None:
+    """Compute on a thread of its own, as the look-up thread is not to wait for a hub; `then` gets
+    the future there."""
+    future: Future[T] = Future()
+    future.add_done_callback(then)
+
+    def work() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=work, name="finetui-new-set", daemon=True).start()
 
 
 def look_again(draft: Draft) -> Found:

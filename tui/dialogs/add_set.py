@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from textual.binding import Binding
 from textual.containers import Container
 from textual.screen import ModalScreen
 
-from engine.problem import BadInput, FinetuiError, Problem
+from engine.problem import BadInput, FinetuiError, Problem, Stopped
 from tui.actions import bindings
 from tui.dialogs.set_words import COLUMNS, PARTS, TAGS, TOLD, WORDS
 from tui.language import _
@@ -80,6 +81,8 @@ class AddSet(ModalScreen[str | None]):
         self.name_fault = ""
         self.writing = False
         self.replacing = False
+        self._told = 0.0
+        self._left = False
         self.part: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
@@ -111,12 +114,32 @@ class AddSet(ModalScreen[str | None]):
 
     def _read(self) -> None:
         """Make out the source, or the part of it that is asked for."""
-        from engine.worker.new_sets import make_out
+        from engine.worker.new_sets import beside, is_far, make_out
 
         self.fault = ""
         part = (self.part.get("subset") or None, self.part.get("split") or None)
         ask = (self.source, self.studio.config, *part)
-        self.studio.ask(self._answer(self._made_out), make_out, *ask, key="make out")
+        if is_far(self.source):
+            self.query_one(RowsPreview).set_lines([[(_("It is being fetched …"), "dim")]])
+            then = self._answer(self._made_out)
+            beside(then, make_out, *ask, self._progress, self._check_left)
+        else:
+            self.studio.ask(self._answer(self._made_out), make_out, *ask, key="make out")
+
+    def _progress(self, activity: str, done: float, total: float, _unit: str) -> None:
+        """On the fetching thread, often: it is drawn a few times a second."""
+        if total and time.monotonic() - self._told > 0.3:
+            self._told = time.monotonic()
+            share = f"{activity}   {100 * done / total:.0f} %"
+            shell(self).call_from_thread_later(self._show_progress, share)
+
+    def _show_progress(self, share: str) -> None:
+        if self.is_attached:
+            self.query_one(RowsPreview).set_lines([[(visible(share), "dim")]])
+
+    def _check_left(self) -> None:
+        if self._left:
+            raise Stopped
 
     def on_resize(self) -> None:
         self._fit(self.app.size.width)
@@ -355,6 +378,7 @@ class AddSet(ModalScreen[str | None]):
         self.query_one(RowsPreview).action_scroll_lines(3 * by)
 
     def action_leave(self) -> None:
+        self._left = True  # what came of a fetch is kept for the next time
         self.dismiss(None)
 
 

@@ -69,9 +69,7 @@ def test_the_bundled_sets_are_made_out_as_their_registry_says(name: str, shape: 
     assert list(seen.examples) == [rows.example(0), rows.example(1)]
 
 
-@pytest.mark.skipif(
-    not CORPORA_DIR.is_dir(), reason="the published sets are not here"
-)
+@pytest.mark.skipif(not CORPORA_DIR.is_dir(), reason="the published sets are not here")
 def test_published_sets_are_made_out_as_their_registry_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -182,6 +183,37 @@ async def test_a_hub_set_by_name_and_part(open_screen, home: Path, monkeypatch) 
         # It was fetched: its rows can be looked at.
         await shown.press("enter")
         await shown.until(lambda: "row 1 of 2" in shown.text)
+
+
+async def test_a_fetch_is_followed_and_esc_ends_it(open_screen, home: Path, monkeypatch) -> None:
+    import threading
+
+    from engine.datasets import hub
+    from engine.problem import Stopped
+
+    ended = threading.Event()
+
+    def fetch(_info, access):
+        access.progress("Fetching set", 30, 100, "bytes")
+        try:
+            while True:
+                access.check_stop()
+                ended.wait(0.01)
+        except Stopped:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(hub, "_opened", fetch)
+    async with open_screen((120, 40)) as shown:
+        await shown.press("2", "a")
+        shown.app.screen.query_one("Input").value = "ms:org/set"
+        await shown.press("enter")
+        await shown.until(lambda: "Fetching set   30 %" in shown.text)
+        # Other questions are answered meanwhile.
+        assert await asyncio.wrap_future(shown.engine.lookup(int)) == 0
+        await shown.press("escape")
+        await shown.until(ended.is_set)
+        assert shown.dialogs == 0 and own_entries() == {}
 
 
 async def test_a_hub_registry_is_read_beside_the_screen(
