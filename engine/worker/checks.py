@@ -109,7 +109,10 @@ class CheckRun:
         config = self.config
         if name not in (*set_names(config.dataset), *set_names(config.eval_dataset)):
             return ()
-        return run_leaks(config, NEAR_ROWS, self._progress, self._check_stop)
+        try:
+            return run_leaks(config, NEAR_ROWS, self._progress, self._check_stop)
+        except BadInput:
+            return ()  # the run as the form describes it can't begin, and the form says why
 
     def _now(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
