@@ -305,6 +305,16 @@ def keep_within(most: int = MOST_BYTES) -> int:
     return gone
 
 
+def kept_in_words() -> str:
+    """The cache's folder, how much is in it and how much may be."""
+    files = tokens_folder().rglob("*") if tokens_folder().is_dir() else ()
+    held = 0
+    for item in files:
+        with suppress(OSError):
+            held += item.stat().st_size
+    return f"{tokens_folder()} ({held / 2**30:.1f} of at most {MOST_BYTES >> 30} GB)"
+
+
 def check_agrees(had: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
     """Raise BadInput where a set in `tokenized_path` was made with another tokenizer, template or
     settings than this run's."""

@@ -46,6 +46,8 @@ def packed_form(form: Collator, model: Any, config: RunConfig, second: Any = Non
         return form
     if config.shift_attn or getattr(model.config, "vision_config", None) is not None:
         return form
+    if not getattr(model, "_supports_attention_backend", False):
+        return form  # its masks may be made otherwise
     text = model.config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
     plain = kinds <= {"full_attention", "sliding_attention"}

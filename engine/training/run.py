@@ -259,11 +259,7 @@ class _Run:
         watch.start(_layers(model))
         session.progress("loading the model", 3, 3, "parts")
         if config.dataloader_num_workers:
-            session.say(
-                "dataloader_num_workers: the rows are encoded already, so the run loads them "
-                "itself.",
-                "note",
-            )
+            session.say("dataloader_num_workers: the run loads its rows itself.", "note")
         return trainer, watch
 
     def _checkpointing(self, device: str, prepared: Prepared) -> bool:

@@ -280,3 +280,11 @@ def test_a_file_written_just_now_is_not_remembered(tmp_path: Path) -> None:
 def test_settings_are_compared_as_written() -> None:
     parts = {"settings": {"cutoff_len": 5}, "template": ["a", None], "tokenizer": {}, "version": 1}
     token_cache.check_agrees(json.loads(json.dumps(parts)), parts, Path("x"))
+
+
+def test_doctor_names_the_folder_and_its_bound(run: Any) -> None:
+    from engine.cli.doctor import _places
+
+    run()
+    told = dict(_places())["kept tokens"]
+    assert told == f"{token_cache.tokens_folder()} (0.0 of at most 20 GB)"
