@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-# malloc.h: the size from which glibc maps an allocation by itself.
+# malloc.h: the size from which glibc maps an allocation by itself, and what it is at first.
 _M_MMAP_THRESHOLD = -3
-_OWN_MAPPING = 1 << 20
+_OWN_MAPPING = 128 << 10
 # Where the threshold, which grows with what is freed, ends up in any process that uses torch.
 _USUAL = 32 << 20
 

@@ -11,7 +11,20 @@ Three models: the demo (135 M, Llama), a Llama with grouped queries (0.5 B) and 
 wide vocabulary, biases, tied head), the last two with random weights. `--parts` adds the phases:
 after the libraries, after loading, and the peak, split into anonymous and mapped memory.
 
-PLACE FOR MEASURED
+Measured on two busy cores with bf16 arithmetic, micro-batches of 2 rows of 246 tokens, activations
+kept; forecast and measured in MiB:
+
+| model | run | forecast | measured | ratio |
+| --- | --- | --- | --- | --- |
+| demo | full | 3363 | 3521 | 0.96 |
+| demo | lora | 1759 | 1812 | 0.97 |
+| demo | lora, 4 bit | 1365 | 1383 | 0.99 |
+| llama-0.5b | lora | 3081 | 3042 | 1.01 |
+| llama-0.5b | lora, 4 bit | 2126 | 2098 | 1.01 |
+| llama-0.5b | full, pure bf16 | 5316 | 5773 | 0.92 |
+| qwen2-0.35b | lora | 2693 | 2711 | 0.99 |
+| qwen2-0.35b | lora, 4 bit | 2142 | 2175 | 0.98 |
+| qwen2-0.35b | full, pure bf16 | 4046 | 4237 | 0.95 |
 """
 
 from __future__ import annotations
