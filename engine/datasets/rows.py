@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.counts import RowCounts
 from engine.datasets.example import Example, RowProblem
-from engine.datasets.files import Rows, known_rows, open_path, stretch_of
+from engine.datasets.files import Rows, open_path
 from engine.datasets.fill import Fill, is_filled
 from engine.datasets.formats import RowFault, convert
+from engine.datasets.joined import known_rows, stretch_of
 from engine.datasets.registry import DatasetInfo, find_dataset
 from engine.problem import BadInput
 

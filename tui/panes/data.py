@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -14,10 +13,9 @@ from textual.widget import Widget
 
 from engine.problem import FinetuiError
 from tui.actions import bindings
-from tui.dialogs import AskLine
 from tui.language import _
-from tui.panes.row_finding import RowFinding
 from tui.panes.row_pictures import PicturesOfRows
+from tui.panes.row_places import RowPlaces
 from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
 from tui.panes.set_checks import SetChecks
 from tui.panes.thought_views import thought_lines
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from engine.datasets.media.preview import Preview
     from engine.worker.questions import DatasetEntry, RowView
     from engine.worker.row_pictures import RowPictures
-    from engine.worker.rows import IndexState
     from engine.worker.thoughts import ThoughtView
     from tui.studio import Studio
 
@@ -48,7 +45,7 @@ class RowPanel(LinesPanel, inherit_bindings=False):
     ]
 
 
-class DataView(RowFinding):
+class DataView(RowPlaces):
     """Rows of the highlighted set."""
 
     home = "data"
@@ -72,15 +69,11 @@ class DataView(RowFinding):
         self.source_panel = LinesPanel(_("source"), id="source")
         self.token_panel.can_focus = self.source_panel.can_focus = False
         self.mode = "conversation"
-        self.row: RowView | None = None
         self.thoughts: ThoughtView | None = None
-        self._asked: object = None
         self.pictures = PicturesOfRows(studio, self._pictures_came)
         self.checks = SetChecks(studio, self._check_told)
         self._asked_thoughts: object = None
-        self._places: dict[str, int] = {}
         self._dataset = ""
-        self._asked_state: object = None
 
     def compose(self) -> ComposeResult:
         yield self.row_panel
@@ -130,42 +123,8 @@ class DataView(RowFinding):
             self._ask_thoughts(entry.name, index)
         row = self.row
         if row is not None and row.dataset == entry.name and row.share < 1:
-            self._ask_state(entry.name)
+            self.ask_state(entry.name)
         self._draw(entry)
-
-    def _ask_state(self, name: str) -> None:
-        """How far the index is, once a tick."""
-        from engine.worker.rows import index_state
-
-        def answered(future: Future[IndexState]) -> None:
-            shell(self).call_from_thread_later(self._take_state, future)
-
-        if self._asked_state is None:
-            self._asked_state = name
-            self.studio.ask(answered, index_state, name, self.studio.config, key="index")
-
-    def _take_state(self, future: Future[IndexState]) -> None:
-        self._asked_state = None
-        try:
-            state = future.result()
-        except (CancelledError, FinetuiError, OSError):
-            return  # the row itself says what is wrong with its set
-        row = self.row
-        if row is None or row.dataset != state.dataset:
-            return
-        waits = row.example is None and row.index >= row.total
-        self.row = replace(row, total=state.known, share=state.share)
-        if state.problem and row.share < 1:
-            self.app.notify(visible(state.problem), severity="error")
-        elif state.share == 1:
-            self.studio.datasets = [
-                replace(one, rows=state.known) if one.name == state.dataset else one
-                for one in self.studio.datasets
-            ]
-            self.studio.look_again()
-        if waits and (row.index < state.known or state.share == 1):
-            self._asked = None
-            self.show()
 
     def _ask(self, name: str, index: int) -> None:
         from engine.worker.questions import row_view
@@ -233,7 +192,7 @@ class DataView(RowFinding):
         if self.mode == THOUGHTS:
             figure += [(" · ", "dim"), (_("thoughts"), "accent")]
         self.row_panel.set_figure(figure)
-        if row is None or self._not_reached(row):
+        if row is None or self.not_reached(row):
             self.row_panel.set_title(entry.name)
             words = self._fault or _("The row is being read …")
             if row is not None:
@@ -363,35 +322,6 @@ class DataView(RowFinding):
 
     # Walking
 
-    @staticmethod
-    def _not_reached(row: RowView) -> bool:
-        return row.share < 1 and row.index >= row.total
-
-    def _last(self, entry: DatasetEntry) -> int:
-        """The last place of the order that can be gone to now."""
-        if self.order.numbers is not None:
-            return max(0, len(self.order.numbers) - 1)
-        row = self.row
-        known = row.total if row is not None and row.dataset == entry.name else entry.rows
-        return max(0, (known or 1) - 1)
-
-    def go(self, place: int) -> None:
-        entry = self.entry_shown
-        if entry is None:
-            return
-        self._places[entry.name] = max(0, min(place, self._last(entry)))
-        self.row_panel.to_top()
-        self.show()
-
-    @property
-    def place(self) -> int:
-        entry = self.entry_shown
-        return self._places.get(entry.name, 0) if entry is not None else 0
-
-    @property
-    def _index(self) -> int:
-        return self.order.row_at(self.place)
-
     def action_scroll_lines(self, by: int) -> None:
         self.row_panel.action_scroll_lines(by)
 
@@ -425,36 +355,6 @@ class DataView(RowFinding):
         if entry is not None:
             self.studio.toggle_dataset(entry.name)
             shell(self).action_form_changed()
-
-    def action_go_to_row(self) -> None:
-        entry = self.entry_shown
-        if entry is None:
-            return
-        row = self.row if self.row is not None and self.row.dataset == entry.name else None
-        total = row.total if row is not None else entry.rows or 0
-        indexing = row is not None and row.share < 1
-
-        def check(text: str) -> str:
-            number = text.replace(",", "").strip()
-            if number.isdecimal() and int(number) >= 1 and (indexing or int(number) <= total):
-                return ""
-            return f"{_('Type a number from 1 to')} {thousands(total)}."
-
-        def typed(text: str | None) -> None:
-            if text is not None:
-                self._go_to_row(entry.name, int(text.replace(",", "").strip()) - 1)
-
-        note = f"1 … {thousands(total)}{'+' if indexing else ''}"
-        self.app.push_screen(AskLine(_("Go to row"), "", note, check), typed)
-
-    def _go_to_row(self, name: str, row: int) -> None:
-        """Show a row by its number, also one that the index has not come to."""
-        numbers = self.order.numbers
-        if numbers is not None and row not in numbers:
-            self.leave_set()  # the row is not among those shown: show all again
-        self._places[name] = self.order.place_of(row)
-        self.row_panel.to_top()
-        self.show()
 
 
 def _columns(entry: DatasetEntry, row: RowView) -> str:

@@ -18,6 +18,7 @@ from engine.datasets.index import IndexedRows, open_indexed
 from engine.datasets.index.blocks import Blocks, index_path
 from engine.datasets.index.layout import LineLayout
 from engine.datasets.index.source import PlainSource
+from engine.datasets.joined import known_rows
 from engine.problem import BadInput
 
 ROWS = [{"n": i, "text": "x" * (i * 7 % 300)} for i in range(5000)]
@@ -220,7 +221,7 @@ def test_a_folder_of_files_large_and_small(tmp_path: Path, monkeypatch: pytest.M
     assert [rows[i] for i in (4999, 0, 3, 3999, 4000)] == [
         ROWS[i] for i in (4999, 0, 3, 3999, 4000)
     ]
-    assert len(rows) == 5000 and files.known_rows(rows) == 5000
+    assert len(rows) == 5000 and known_rows(rows) == 5000
     assert [rows[i] for i in range(5000)] == ROWS
     with pytest.raises(IndexError):
         rows[5000]
