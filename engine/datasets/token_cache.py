@@ -14,6 +14,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from engine.datasets.packing import PackedRows
 from engine.datasets.prepared import Prepared
 from engine.datasets.registry import DatasetInfo
 from engine.datasets.stage_rows import PartRows, RowForm, TokenRows
+from engine.datasets.streaming import StreamedRows
 from engine.paths import cache_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import sync_folder, write_atomic
@@ -247,7 +249,7 @@ def load(folder: Path) -> tuple[Prepared, dict[str, Any]] | None:
             tuple(RowProblem(*problem) for problem in told["dropped"]),
             tuple(told["notes"]),
         )
-        os.utime(folder / DESCRIPTION)  # the oldest go first, by their last use
+        _used(folder)
         return prepared, told["made_of"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{DESCRIPTION} lacks {error}") from None
@@ -262,6 +264,7 @@ def save(prepared: Prepared, parts: Mapping[str, Any], folder: Path) -> None:
     try:
         told: dict[str, Any] = {"made_of": parts}
         for part, rows in (("train", prepared.train), ("eval", prepared.eval)):
+            assert not isinstance(rows, StreamedRows)  # those are kept nowhere
             files = {}
             for name, buffer in rows.flat().items():
                 view = memoryview(buffer).cast("B")
@@ -275,6 +278,7 @@ def save(prepared: Prepared, parts: Mapping[str, Any], folder: Path) -> None:
         told["dropped"] = [[p.dataset, p.row, p.reason] for p in prepared.dropped]
         told["notes"] = list(prepared.notes)
         write_atomic(work / DESCRIPTION, json.dumps(told, default=str))
+        _used(work)
         os.chmod(work, 0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -337,6 +341,12 @@ def check_agrees(had: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
                 "tokenized_path",
             )
         )
+
+
+def _used(folder: Path) -> None:
+    """Note that a set was used now: those that were not for longest are thrown out first."""
+    now = time.time_ns()  # finer than the file system's own clock
+    os.utime(folder / DESCRIPTION, ns=(now, now))
 
 
 def _set_of(
