@@ -120,9 +120,9 @@ def described(cls: type[T]) -> type[T]:
     for name, value in declared.items():
         setattr(cls, name, value)
     cls.__annotations__ = dict.fromkeys(declared, "Any")
-    made = dataclass(
-        frozen=True, kw_only=True, init=False, repr=False, eq=False, match_args=False
-    )(cls)
+    made = dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False, match_args=False)(
+        cls
+    )
     plain: Any = made
     plain.__init__ = _init
     plain.__eq__ = _eq

@@ -8,7 +8,7 @@ state of the built optimiser after a step.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.config.optimiser_rules import updates_in_backward
@@ -106,12 +106,19 @@ def gradient_weights(trained: Shapes, config: Any) -> int:
 def largest_block(trained: Shapes) -> list[str]:
     """The tensors of the block with most weights (BAdam trains one at a time; embeddings, the
     last norm and the head stay as they are)."""
-    blocks: dict[int, list[str]] = {}
-    for name in trained:
-        layer = layer_of(name)
-        if layer is not None:
-            blocks.setdefault(layer, []).append(name)
-    return max(blocks.values(), key=lambda b: sum(count(trained[n]) for n in b), default=[])
+    found = blocks(trained).values()
+    return max(found, key=lambda names: sum(count(trained[n]) for n in names), default=[])
+
+
+def blocks(names: Iterable[str]) -> dict[str, list[str]]:
+    """The tensors of each block, by the start of their names (`model.layers.0.`), in order."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        number = layer_of(name)
+        if number is not None:
+            start = name.index(f".{number}.") + len(f".{number}.")
+            found.setdefault(name[:start], []).append(name)
+    return found
 
 
 def trains_by_muon(name: str, shape: Shape) -> bool:

@@ -51,7 +51,9 @@ def fits(model: Any, longest: int) -> bool:
     if not getattr(model, "_supports_attention_backend", False):
         return False
     if getattr(model.config, "vision_config", None) is not None:
-        return False  # pictures are attended to both ways, and may count positions in two directions
+        return (
+            False  # pictures are attended to both ways, and may count positions in two directions
+        )
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if window is not None and longest > window:

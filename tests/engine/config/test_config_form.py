@@ -77,7 +77,9 @@ def test_the_form_stands_as_pictured() -> None:
 def test_only_what_applies_is_shown() -> None:
     full = with_value(defaults_for_form(), "finetuning_type", "full")
     names = {name for section in sections(full, "all") for name in section.rows}
-    assert not {name for name in names if name.startswith(("lora_", "freeze_trainable", "adapter_"))}
+    assert not {
+        name for name in names if name.startswith(("lora_", "freeze_trainable", "adapter_"))
+    }
     freeze = with_value(full, "finetuning_type", "freeze")
     assert "Freeze" in [section.name for section in sections(freeze)]
     assert not applies(with_value(full, "do_sample", False), "temperature")

@@ -132,9 +132,7 @@ def test_freeze_counts(
 
 def test_full_counts_everything() -> None:
     card = demo_card()
-    assert trainable_parameters(card.shapes, RunConfig(finetuning_type="full")) == (
-        card.parameters
-    )
+    assert trainable_parameters(card.shapes, RunConfig(finetuning_type="full")) == (card.parameters)
 
 
 def test_demo_card_is_the_same_before_and_after_the_fetch(
