@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ async def test_the_form_shows_what_applies_with_help_and_outcome(open_screen) ->
         view = await form_of(shown)
         assert "Basics" in shown.lines[2]
         assert "91 rows × 5 epochs ÷ (4 × 2) ≈ 60 steps · warm-up 6" in shown.text
-        assert "parameters" in shown.text and "of 23 GB" in shown.text
+        assert "parameters" in shown.text and re.search(r"memory \S+ (GB )?of \d+ GB", shown.text)
         view.form.select("learning_rate")
         await shown.settle()
         assert "How far each update moves" in shown.text
