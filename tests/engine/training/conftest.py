@@ -106,6 +106,7 @@ def make_config(model_folder: Path, data_folder: Path) -> Callable[..., Any]:
             "lora_dropout": 0.1,
             "use_cpu": True,
             "bf16": False,
+            "infer_dtype": "float32",  # as it was trained, whatever the processor multiplies
             "memory_reserve_gb": 0,
             **changes,
         }

@@ -337,23 +337,13 @@ def test_an_adapter_that_only_peft_merges_is_exported_with_its_head(
     rm_config: Any,
     make_session: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
     from engine.export import run_export
-    from engine.training.methods import lora
 
-    described = lora.lora_config
-
-    def with_dora(model: Any, config: Any) -> Any:
-        found = described(model, config)
-        found.use_dora = True
-        return found
-
-    monkeypatch.setattr(lora, "lora_config", with_dora)
-    run = trained(max_steps=3)
+    run = trained(max_steps=3, use_dora=True)
     config = rm_config(adapter_name_or_path=str(run))
     loaded = scorer(config, make_session(tmp_path / "scored")[0])
     target = tmp_path / "exported"

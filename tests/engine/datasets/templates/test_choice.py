@@ -25,7 +25,8 @@ def test_every_published_name_says_where_its_text_comes_from() -> None:
     assert set(named) == {*TEMPLATES, *FURTHER}
     assert sum(known.package for known in named.values()) == 119  # default and empty are ours
     for name, known in named.items():
-        assert known.sources, name
+        # One release is known by its size alone: no source names it, so it is not here.
+        assert bool(known.sources) == (name != "hy_dense_7b"), name
         assert known.family is None or known.family in FAMILIES
         assert known.hub is None or (known.hub.count("/") == 1 and known.hub_from)
     counts = [sum(len(k.reads) == n for k in named.values() if k.name in TEMPLATES) for n in (1, 4)]
@@ -121,7 +122,7 @@ def test_a_published_tokenizer_in_the_hubs_cache_is_a_source(
 
     published_template.cache_clear()
     cache = tmp_path / "hub"
-    folder = cache / "models--tencent--Hy-MT2-7B"
+    folder = cache / "models--tencent--Hy-MT2-1.8B"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("abc")
     (folder / "snapshots" / "abc").mkdir(parents=True)
@@ -130,9 +131,9 @@ def test_a_published_tokenizer_in_the_hubs_cache_is_a_source(
     (folder / "snapshots" / "abc" / "tokenizer_config.json").write_text(text)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    encoder = Encoder(model_folders["base"], make_config(template="hy_dense_7b"))
+    encoder = Encoder(model_folders["base"], make_config(template="hy_dense_1_8b"))
     assert encoder.template_source == template
-    assert encoder.chat.origin == "tencent/Hy-MT2-7B"
+    assert encoder.chat.origin == "tencent/Hy-MT2-1.8B"
     published_template.cache_clear()
 
 
