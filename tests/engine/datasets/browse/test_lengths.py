@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ def test_what_was_counted_is_gone_on_with(
     assert blocks == [0, 8, 16, 24, 32]
 
 
-def test_identity_follows_model_and_settings(model_folder: Path) -> None:
+def test_identity_follows_model_and_settings(model_folder: Path, tmp_path: Path) -> None:
+    model_folder = Path(shutil.copytree(model_folder, tmp_path / "model"))
     one = encoder_identity(model_folder, {"template": "a"})
     assert one != encoder_identity(model_folder, {"template": "b"})
     (model_folder / "chat_template.jinja").write_text("other")
