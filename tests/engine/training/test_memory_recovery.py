@@ -15,6 +15,9 @@ from engine.faults import is_out_of_memory
 from engine.worker import Engine, TrainJob
 from engine.worker.recovery import changed, command, smaller_batch
 
+# Whole runs, each a few times: CI runs them with the longer cases.
+pytestmark = pytest.mark.slow
+
 GPU_WORDS = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of "
     "which 1.06 GiB is free."

@@ -16,6 +16,9 @@ from engine.problem import BadInput, Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
 
+# Whole runs, each a few times: CI runs them with the longer cases.
+pytestmark = pytest.mark.slow
+
 NF4 = {"quantization_bit": 4}
 INT8 = {"quantization_bit": 8}
 HQQ4 = {"quantization_bit": 4, "quantization_method": "hqq"}

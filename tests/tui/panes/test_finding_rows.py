@@ -157,6 +157,7 @@ async def test_another_set_drops_search_and_filter(open_screen: Any, home: Path)
         assert view.order.filter == "" and view.search is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_first_rows_are_shown_while_the_rest_is_indexed(
     open_screen: Any, home: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+# Whole runs, each a few times: CI runs them with the longer cases.
+pytestmark = pytest.mark.slow
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "rslora": {"use_rslora": True},
     "dora": {"use_dora": True},

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# Whole runs, each a few times: CI runs them with the longer cases.
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-5
 
 

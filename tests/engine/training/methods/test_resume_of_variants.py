@@ -12,6 +12,9 @@ from engine.problem import BadInput, Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
 
+# Whole runs, each a few times: CI runs them with the longer cases.
+pytestmark = pytest.mark.slow
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "dora": {"use_dora": True},
     "pissa": {"pissa_init": True, "pissa_convert": True},

@@ -14,6 +14,9 @@ from engine.problem import Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
 
+# Whole runs, each a few times: CI runs them with the longer cases.
+pytestmark = pytest.mark.slow
+
 BF16 = {"pure_bf16": True, "bf16": None}
 CASES: dict[str, dict[str, Any]] = {
     "galore": {"use_galore": True, "galore_rank": 4, "galore_update_interval": 4},
