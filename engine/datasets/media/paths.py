@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,13 @@ def media_root(config: Any) -> Path:
 
 
 def find_picture(root: Path, name: str) -> Path:
-    """The file that `name` stands for: below `root`, or as it is. Raises RowFault."""
+    """The file that `name` stands for: below `root`, or a whole path as it is. Raises RowFault."""
     if name == "(embedded)":
         raise RowFault("a picture lies inside the data file itself: save it as a file first")
     if "://" in name:
         raise RowFault(f"the picture {name} is on the network: save it as a file first")
+    if normpath(name).split("/")[0] == "..":
+        raise RowFault(f"the picture {name} lies outside of {root}: set media_dir to its folder")
     for path in (root / name, Path(name).expanduser()):
         try:
             if path.is_file():
