@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
 from engine.config.method import WRITING_STAGES
-from engine.config.optimiser_runs import torch_is_for_cpus, what_it_lacks
+from engine.config.optimiser_runs import what_it_lacks
+from engine.installed import torch_is_for_cpus
 from engine.problem import Problem
 
 if TYPE_CHECKING:

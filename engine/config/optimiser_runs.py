@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
-from importlib.util import find_spec
 from typing import Any
+
+from engine.installed import is_installed, torch_is_for_cpus
 
 
 @dataclass(frozen=True)
@@ -113,18 +112,3 @@ def what_it_lacks(name: str, device: str) -> str:
     if need.cuda and device == "cpu":
         return f"{name} needs an NVIDIA GPU (CUDA)."
     return ""
-
-
-@cache
-def is_installed(module: str) -> bool:
-    """Whether a top-level module can be imported, by looking for it."""
-    return find_spec(module) is not None
-
-
-@cache
-def torch_is_for_cpus() -> bool:
-    """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu")."""
-    try:
-        return metadata.version("torch").endswith("+cpu")
-    except metadata.PackageNotFoundError:
-        return True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from typing import Any
 
+from engine.installed import torch_is_for_cpus
 from engine.problem import BadInput, Problem
 from engine.telemetry import Machine
 from engine.telemetry.gpus import Gpus
@@ -39,20 +39,12 @@ def choose_device(config: Any, gpus: Gpus | None = None) -> str:
 def expected_device(config: Any, machine: Machine) -> str:
     """What `choose_device` will most likely say, told without torch, for forecasts."""
     wanted = _wanted(config)
-    if wanted == "cpu" or not machine.gpus or cpu_build():
+    if wanted == "cpu" or not machine.gpus or torch_is_for_cpus():
         return "cpu"
     if wanted is not None and ":" in wanted:
         return wanted
     largest = max(machine.gpus, key=lambda gpu: gpu.total or 0)
     return f"cuda:{largest.index}"
-
-
-def cpu_build() -> bool:
-    """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu")."""
-    try:
-        return metadata.version("torch").endswith("+cpu")
-    except metadata.PackageNotFoundError:
-        return True
 
 
 def _wanted(config: Any) -> str | None:

@@ -99,7 +99,7 @@ def test_capped_scores_are_never_left_to_pytorchs_kernel() -> None:
 def test_the_form_is_told_without_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.models import device
 
-    monkeypatch.setattr(device, "cpu_build", lambda: False)
+    monkeypatch.setattr(device, "torch_is_for_cpus", lambda: False)
     machine = Machine(
         cpu="", cores=2, cpu_quota=None, cpu_bf16=True, ram_total=1, ram_limited=False,
         gpus=(MachineGpu(0, "T4", 1, TURING),), disk_total=None, disk_free=None,

@@ -110,7 +110,7 @@ def on_a_gpu(rows: Any, **changes: Any) -> Any:
 def test_activations_are_kept_where_they_clearly_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.models import device
 
-    monkeypatch.setattr(device, "cpu_build", lambda: False)
+    monkeypatch.setattr(device, "torch_is_for_cpus", lambda: False)
     few, many = on_a_gpu(100), on_a_gpu(4000)
     assert (few.checkpointing, many.checkpointing) == (False, True)
     assert on_a_gpu(100, checkpointing_by_memory=False).checkpointing
@@ -167,7 +167,7 @@ def test_training_on_prompts_has_more_logits() -> None:
 def test_a_model_too_large_for_its_gpu_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.models import device
 
-    monkeypatch.setattr(device, "cpu_build", lambda: False)
+    monkeypatch.setattr(device, "torch_is_for_cpus", lambda: False)
     llama_8b = {
         "model_type": "llama",
         "hidden_size": 4096,

@@ -171,10 +171,10 @@ def test_a_device_that_is_none(wrong: str) -> None:
 
 def test_expected_device(monkeypatch: pytest.MonkeyPatch) -> None:
     two = machine(MachineGpu(0, "a", 8 * GIB), MachineGpu(1, "b", 80 * GIB))
-    monkeypatch.setattr(device_module, "cpu_build", lambda: False)
+    monkeypatch.setattr(device_module, "torch_is_for_cpus", lambda: False)
     assert expected_device(config(), two) == "cuda:1"
     assert expected_device(config(device="cuda:0"), two) == "cuda:0"
     assert expected_device(config(device="cpu"), two) == "cpu"
     assert expected_device(config(), machine()) == "cpu"
-    monkeypatch.setattr(device_module, "cpu_build", lambda: True)
+    monkeypatch.setattr(device_module, "torch_is_for_cpus", lambda: True)
     assert expected_device(config(), two) == "cpu"

@@ -1,0 +1,22 @@
+"""What is installed, told by looking for it: nothing is imported."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+
+
+@cache
+def is_installed(module: str) -> bool:
+    """Whether a top-level module can be imported."""
+    return find_spec(module) is not None
+
+
+@cache
+def torch_is_for_cpus() -> bool:
+    """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu")."""
+    try:
+        return metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return True
