@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from tui.dialogs.pick import Detail
+from tui.dialogs.typed_list import TypedList
 from tui.language import _
 from tui.shell import shell
 from tui.widgets.list_view import ListPanel, ListRow
@@ -27,28 +27,14 @@ WHOLE = "."
 _HUBS = ("hf:", "ms:", "s3://", "gs://", "gcs://")
 
 
-class ChooseFile(ModalScreen[str | None]):
+class ChooseFile(TypedList):
     """The result is a path, or the name of a hub's set as it was typed; None where Esc was pressed.
 
     The list shows what begins as was typed; Tab completes, Enter goes into a folder.
     """
 
-    DEFAULT_CSS = """
-    ChooseFile { align: center middle; background: transparent; }
-    ChooseFile > Vertical { width: 84; max-width: 100%; height: auto; max-height: 100%; }
-    ChooseFile Input {
-        height: 1; border: none; padding: 0 1; background: ansi_default; width: 1fr;
-    }
-    ChooseFile ListPanel { height: 12; }
-    """
-    BINDINGS: ClassVar = [
-        Binding("escape", "leave", "close", show=False),
-        Binding("down", "move(1)", "down", show=False, priority=True),
-        Binding("up", "move(-1)", "up", show=False, priority=True),
-        Binding("pagedown", "page(1)", "page down", show=False, priority=True),
-        Binding("pageup", "page(-1)", "page up", show=False, priority=True),
-        Binding("tab", "complete", "complete", show=False, priority=True),
-    ]
+    DEFAULT_CSS = "ChooseFile ListPanel { height: 12; }"
+    BINDINGS: ClassVar = [Binding("tab", "complete", "complete", show=False, priority=True)]
 
     def __init__(self, studio: Studio, begin: str = "") -> None:
         super().__init__()
@@ -60,11 +46,7 @@ class ChooseFile(ModalScreen[str | None]):
         from textual.widgets import Input
 
         with Vertical():
-            panel = ListPanel(_("Which file"), empty=_("No files of rows begin so."))
-            panel.can_focus = False
-            panel.active = True
-            panel.cursor_always = True
-            yield panel
+            yield self.list_panel(_("Which file"), _("No files of rows begin so."))
             yield Detail([], 2)
             yield Input(self._begin, placeholder=_("a path, or hf:org/name, ms:org/name, s3://…"),
                         compact=True)  # fmt: skip
@@ -174,12 +156,3 @@ class ChooseFile(ModalScreen[str | None]):
         if row is not None and row.key != WHOLE:
             path = self._paths[row.key]
             self._set(f"{path}/" if path.is_dir() else str(path))
-
-    def action_move(self, by: int) -> None:
-        self.query_one(ListPanel).action_move(by)
-
-    def action_page(self, by: int) -> None:
-        self.query_one(ListPanel).action_page(by)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
+from tui.dialogs.typed_list import TypedList
 from tui.language import _
 from tui.widgets.frame import Drawn, Line, cut_line
 from tui.widgets.list_view import ListPanel, ListRow
@@ -46,27 +45,13 @@ class Detail(Drawn):
         return cut_line([(" " + lines[y], "dim")], width) if y < len(lines) else ()
 
 
-class Pick(ModalScreen[str | None]):
+class Pick(TypedList):
     """The result is the key of the row chosen, or None. Typing narrows the list; `details` maps a
     row's key to what is said of it below the list, in `detail_lines` lines where that is given.
     `words` maps a key to further words that find the row, in lower case. A `wide` list takes more
     of a wide screen, and a `counted` one says how many rows there are."""
 
-    DEFAULT_CSS = """
-    Pick { align: center middle; background: transparent; }
-    Pick > Vertical { width: 84; max-width: 100%; height: auto; max-height: 100%; }
-    Pick Input {
-        height: 1; border: none; padding: 0 1; background: ansi_default; width: 1fr;
-    }
-    Pick ListPanel { height: 10; }
-    """
-    BINDINGS: ClassVar = [
-        Binding("escape", "leave", "close", show=False),
-        Binding("down", "move(1)", "down", show=False, priority=True),
-        Binding("up", "move(-1)", "up", show=False, priority=True),
-        Binding("pagedown", "page(1)", "page down", show=False, priority=True),
-        Binding("pageup", "page(-1)", "page up", show=False, priority=True),
-    ]
+    DEFAULT_CSS = "Pick ListPanel { height: 10; }"
 
     def __init__(
         self,
@@ -97,11 +82,7 @@ class Pick(ModalScreen[str | None]):
         from textual.widgets import Input
 
         with Vertical():
-            panel = ListPanel(self._pick_title, empty=self._empty or _("Nothing matches."))
-            panel.can_focus = False
-            panel.active = True
-            panel.cursor_always = True
-            yield panel
+            yield self.list_panel(self._pick_title, self._empty or _("Nothing matches."))
             if self._details:
                 yield Detail(self._details.values(), self._detail_lines)
             yield Input(placeholder=_("type to narrow the list"), compact=True)
@@ -155,15 +136,6 @@ class Pick(ModalScreen[str | None]):
         row = self.query_one(ListPanel).cursor_row
         if row is not None and not row.dim:
             self.dismiss(row.key)
-
-    def action_move(self, by: int) -> None:
-        self.query_one(ListPanel).action_move(by)
-
-    def action_page(self, by: int) -> None:
-        self.query_one(ListPanel).action_page(by)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self:
