@@ -6,21 +6,19 @@ The client lists and opens the files; they lie where its own cache has them, and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from engine.datasets.fetching import LineBroke, Opened, fetch_file
 from engine.datasets.files import SUFFIXES
 from engine.datasets.index.packed import inner_suffix
+from engine.modelscope import MASTER, ms_cache_dir, ms_endpoint, ms_installed
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 
 # Small pieces: what a break cuts off from one is lost.
 _PIECE = 1 << 14
-_REVISION = "master"
 # The card tells which files make up which subset and split.
 _CARD = "README.md"
 
@@ -37,7 +35,7 @@ def fetch_dataset(
 
     `token` None takes MODELSCOPE_API_TOKEN or the client's own login. Raises BadInput.
     """
-    if find_spec("modelscope_hub") is None:
+    if not ms_installed():
         raise _bad(
             repo,
             "ModelScope sets need the package modelscope-hub.",
@@ -45,13 +43,12 @@ def fetch_dataset(
         )
     import modelscope_hub
 
-    endpoint = (os.environ.get("MODELSCOPE_ENDPOINT") or "https://modelscope.cn").rstrip("/")
-    api = modelscope_hub.HubApi(token=token, endpoint=endpoint)
-    root = _cache() / "datasets" / repo.replace("/", "--") / "snapshots" / _REVISION
+    api = modelscope_hub.HubApi(token=token, endpoint=ms_endpoint())
+    root = ms_cache_dir() / "datasets" / repo.replace("/", "--") / "snapshots" / MASTER
     try:
         files = [
             entry
-            for entry in api.list_repo_files(repo, "dataset", revision=_REVISION)
+            for entry in api.list_repo_files(repo, "dataset", revision=MASTER)
             if not entry.is_dir and _wanted(entry.path, folder)
         ]
         rows = [entry for entry in files if entry.path != _CARD]
@@ -82,7 +79,7 @@ def fetch_dataset(
         raise _bad(
             repo,
             f"{repo} is gated or private on ModelScope.",
-            f"Ask for access on {endpoint}/datasets/{repo}, then set MODELSCOPE_API_TOKEN.",
+            f"Ask for access on {ms_endpoint()}/datasets/{repo}, then set MODELSCOPE_API_TOKEN.",
         ) from None
     except (modelscope_hub.HubError, LineBroke, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -104,11 +101,6 @@ def _wanted(path: str, folder: str | None) -> bool:
     return inner_suffix(Path(path)) in SUFFIXES and Path(path).name != "dataset_infos.json"
 
 
-def _cache() -> Path:
-    named = os.environ.get("MODELSCOPE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "modelscope"
-
-
 @contextmanager
 def _opened(api: Any, repo: str, path: str, start: int) -> Iterator[Opened]:
     import modelscope_hub as ms
@@ -117,7 +109,7 @@ def _opened(api: Any, repo: str, path: str, start: int) -> Iterator[Opened]:
     # Compressed on its way, a file could not be gone on from.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        answer = api.legacy.download_stream(repo, "dataset", path, _REVISION, headers=headers)
+        answer = api.legacy.download_stream(repo, "dataset", path, MASTER, headers=headers)
         with answer:
             yield answer.status_code == 206, answer.iter_content(_PIECE)
     except (ms.NetworkError, ms.ServerError, ms.RateLimitError, requests.RequestException) as error:

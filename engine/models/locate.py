@@ -14,6 +14,7 @@ from engine.models.demo import DEMO, DEMO_NAME, demo_folder, demo_ready, fetch_d
 from engine.models.folder import check_folder, is_adapter
 from engine.models.hub_cache import cached_models, cached_snapshot, hub_cache_dir, is_whole
 from engine.models.places import place_of, places
+from engine.modelscope import ms_cache_dir
 from engine.paths import state_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
@@ -91,7 +92,7 @@ def on_disk(name: str, revision: str, cache_dir: str | None, hub_name: str) -> P
     stands for any."""
     ms = hub_name == "modelscope"
     if ms:
-        found = ms_cache.cached_snapshot(name, revision, ms_cache.ms_cache_dir(cache_dir))
+        found = ms_cache.cached_snapshot(name, revision, ms_cache_dir(cache_dir))
     else:
         found = cached_snapshot(name, revision, hub_cache_dir(cache_dir))
     if found is not None:
@@ -160,7 +161,7 @@ def known_models(cache_dir: str | None = None, models: Path = Path("models")) ->
         entries.append(_typed(name, cache_dir))
     for name, path in cached_models(hub_cache_dir(cache_dir)):
         entries.append(_cached(name, path, "huggingface"))
-    for name, path in ms_cache.cached_models(ms_cache.ms_cache_dir(cache_dir)):
+    for name, path in ms_cache.cached_models(ms_cache_dir(cache_dir)):
         entries.append(_cached(name, path, "modelscope"))
     for name, place in places().items():
         if is_whole(Path(place.path)):

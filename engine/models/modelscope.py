@@ -7,17 +7,15 @@ Files lie where the client's own cache has them: `models/<owner>--<name>/snapsho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from engine.models.folder import read_json
 from engine.models.licence import licence_of
-from engine.models.ms_cache import ms_cache_dir, ms_revision, ms_snapshot
+from engine.models.ms_cache import ms_revision, ms_snapshot
 from engine.models.places import Place, remember_place
 from engine.models.remote_code import check_own_code, is_trusted, needs_own_code
 from engine.models.transfer import (
@@ -34,18 +32,10 @@ from engine.models.transfer import (
     unreachable,
     wanted,
 )
+from engine.modelscope import ms_cache_dir, ms_endpoint, ms_installed
 from engine.problem import BadInput, FinetuiError, JobFault, Problem, Stopped
 
 _CHUNK = 1 << 14
-
-
-def ms_endpoint() -> str:
-    """MODELSCOPE_ENDPOINT, else the hub itself."""
-    return (os.environ.get("MODELSCOPE_ENDPOINT") or "https://modelscope.cn").rstrip("/")
-
-
-def ms_installed() -> bool:
-    return find_spec("modelscope_hub") is not None
 
 
 def download_model(

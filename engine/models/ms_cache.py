@@ -6,18 +6,10 @@ A model lies in `models/<owner>--<name>/snapshots/<revision>/`; the client up to
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from engine.models.hub_cache import is_whole
-
-MASTER = "master"
-
-
-def ms_cache_dir(cache_dir: str | None = None) -> Path:
-    """Where ModelScope downloads go: the setting, else MODELSCOPE_CACHE, else ~/.cache."""
-    named = cache_dir or os.environ.get("MODELSCOPE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "modelscope"
+from engine.modelscope import MASTER
 
 
 def ms_revision(revision: str | None) -> str:
