@@ -13,6 +13,11 @@ def is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
+def install_command(extra: str) -> str:
+    """What brings an extra of this project (pip takes the names from what is installed)."""
+    return f"pip install 'finetui[{extra}]'"
+
+
 @cache
 def torch_is_for_cpus() -> bool:
     """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu")."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from engine.cli.output import output, visible
 from engine.cli.words import size
+from engine.installed import install_command
 
 _LIBRARIES = (
     "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes", "tokenizers",
@@ -122,7 +123,7 @@ def _extras() -> Iterator[tuple[str, str]]:
         ]
         names = [_bare(line) for line in wanted]
         missing = [name for name in names if _version(name) == "not installed"]
-        yield extra, "installed" if not missing else f"pip install 'finetui[{extra}]'"
+        yield extra, "installed" if not missing else install_command(extra)
 
 
 def _bare(requirement: str) -> str:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
+from engine.installed import install_command
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -202,13 +203,13 @@ def kernel_packages_are_there(config: RunConfig) -> Problem | None:
     if config.enable_liger_kernel and find_spec("liger_kernel") is None:
         return Problem(
             "enable_liger_kernel needs the package liger-kernel, which is not installed.",
-            hint="Install it with: pip install 'finetui[liger]'",
+            hint=f"Install it with: {install_command('liger')}",
             setting="enable_liger_kernel",
         )
     if config.fp8 and find_spec("torchao") is None:
         return Problem(
             "fp8 needs the package torchao, which is not installed.",
-            hint="Install it with: pip install 'finetui[fp8]'",
+            hint=f"Install it with: {install_command('fp8')}",
             setting="fp8",
         )
     return None

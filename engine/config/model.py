@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
+from engine.installed import install_command
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def hub_can_be_asked(config: RunConfig) -> Problem | None:
     return Problem(
         "The ModelScope hub needs a package that is not installed.",
         where="hub",
-        hint="pip install 'finetui[modelscope]'",
+        hint=install_command("modelscope"),
         setting="hub",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.installed import is_installed, torch_is_for_cpus
+from engine.installed import install_command, is_installed, torch_is_for_cpus
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Need:
 
 
 def _extra(module: str, extra: str, cuda: bool = False) -> Need:
-    return Need(module, f"pip install 'finetui[{extra}]'", cuda)
+    return Need(module, install_command(extra), cuda)
 
 
 _BITSANDBYTES = Need("bitsandbytes", "pip install bitsandbytes")

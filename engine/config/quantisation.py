@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.config.declare import group, setting
 from engine.config.preference import uses_reference
+from engine.installed import install_command
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def library_is_there(config: RunConfig) -> Problem | None:
     if quantises(config) and config.quantization_method == "hqq" and find_spec("hqq") is None:
         return Problem(
             "quantization_method: hqq needs the package hqq, which is not installed.",
-            hint="Install it with: pip install 'finetui[hqq]'",
+            hint=f"Install it with: {install_command('hqq')}",
             setting="quantization_method",
         )
     return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets.fetching import LineBroke, Opened, fetch_file
+from engine.installed import install_command
 from engine.paths import cache_dir
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 
@@ -37,7 +38,7 @@ def fetch_cloud(
         raise _bad(
             name,
             f"{url} needs the package {package}.",
-            f"pip install 'finetui[{extra}]'",
+            install_command(extra),
         )
     import fsspec
 

@@ -14,6 +14,7 @@ from typing import Any
 from engine.datasets.fetching import LineBroke, Opened, fetch_file
 from engine.datasets.files import SUFFIXES
 from engine.datasets.index.packed import inner_suffix
+from engine.installed import install_command
 from engine.modelscope import MASTER, ms_cache_dir, ms_endpoint, ms_installed
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 
@@ -39,7 +40,7 @@ def fetch_dataset(
         raise _bad(
             repo,
             "ModelScope sets need the package modelscope-hub.",
-            "pip install 'finetui[modelscope]'",
+            install_command("modelscope"),
         )
     import modelscope_hub
 

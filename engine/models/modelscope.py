@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.installed import install_command
 from engine.models.folder import read_json
 from engine.models.licence import licence_of
 from engine.models.ms_cache import ms_revision, ms_snapshot
@@ -58,7 +59,7 @@ def download_model(
             Problem(
                 "The ModelScope hub needs the package modelscope-hub.",
                 "hub",
-                "pip install 'finetui[modelscope]'",
+                install_command("modelscope"),
                 "hub",
             )
         )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import Limits, find_picture, media_root, open_picture
 from engine.datasets.picture_rows import Laid, laid_out
+from engine.installed import install_command
 from engine.models.folder import read_json
 from engine.problem import BadInput, Problem
 
@@ -280,7 +281,7 @@ def _carry_video(source: Path, into: Path) -> None:
 def _hint(error: BaseException) -> str:
     text = str(error)
     if "num2words" in text:
-        return "Run pip install 'finetui[vision]', then start again."
+        return f"Run {install_command('vision')}, then start again."
     if "trust_remote_code" in text:
         return "The model brings code of its own: read it, then set trust_remote_code: true."
     return "Copy the model's preprocessor_config.json and processor_config.json again."

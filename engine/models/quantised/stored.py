@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from engine.installed import install_command
 from engine.models.folder import read_json
 from engine.problem import BadInput, Problem
 
@@ -23,7 +24,7 @@ _GPTQMODEL = (
 _NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "gptq": (("gptqmodel", "optimum"), _GPTQMODEL),
     "awq": (("gptqmodel",), _GPTQMODEL),
-    "aqlm": (("aqlm",), "pip install 'finetui[aqlm]'"),
+    "aqlm": (("aqlm",), install_command("aqlm")),
 }
 # On these peft has no DoRA.
 _WITHOUT_DORA = ("gptq", "awq", "aqlm")

@@ -156,17 +156,23 @@ def _environ(folder: Path) -> dict[str, str]:
 
 def headless(folder: Path, form: dict[str, Any]) -> None:
     """The same run by the command, its output thrown away."""
+    if code := start_headless(folder, form).wait():
+        raise RuntimeError(f"the run by the command ended with {code}")
+
+
+def start_headless(folder: Path, form: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Start that run, in a process group of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "run.json"
     file.write_text(json.dumps(form | {"do_train": True}), encoding="utf-8")
-    subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "tui", "train", str(file)],
         cwd=folder,
         env=_environ(folder),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        check=True,
+        start_new_session=True,
     )
 
 

@@ -1,13 +1,18 @@
 """The same run headless and under the screen: what the screen costs a step.
 
-    python tests/benchmarks/screen/step_time.py [--model demo] [--pairs 30] [--steps 12] [--batch 4]
+    python tests/benchmarks/screen/step_time.py [--model demo] [--pairs 60] [--steps 5] [--batch 4]
 
-Pairs are interleaved, the order within one changes from pair to pair. A run's step time is the
-median over its steps but the first two. The promise on 2 cores: the median ratio within 2 %.
+Both runs are up at once and take turns: one is stopped (SIGSTOP) while the other makes the next
+few steps, then the other makes the same ones, on the same rows. The speed of a shared machine
+wanders by tens of percent within minutes; the two halves of a pair lie seconds apart. Who goes
+first changes from pair to pair. The first step after waking isn't counted: half of it lay before
+the stop. The promise on 2 cores: the median ratio within 2 %.
 
-A machine whose speed wanders by tens of percent between two runs hides that in its noise. So the
-processor time of the screen's own threads (all but those that compute) is taken too: it is what a
-step can lose to the screen where every core computes, and hardly varies.
+`--control` puts a second headless run in the place of the screen: the ratio is then 1 but for the
+noise, which says what this way of measuring can tell here.
+
+The processor time of the screen's own threads (all but those that compute) is taken too: it is
+what a step can lose to the screen where every core computes.
 """
 
 from __future__ import annotations
@@ -16,88 +21,154 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import time
-from itertools import pairwise
 from math import comb
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from line import Line, form, headless, scratch
+from line import Line, form, headless, scratch, start_headless
 
-WARM = 2
+WARM = 3
+
+
+class Side(Protocol):
+    """One of the two runs: where it writes, and how it is stopped and woken."""
+
+    folder: Path
+    pid: int
+
+    def read(self) -> None: ...
+
+
+class OnScreen:
+    """The run with the monitor open; nothing is emulated, the bytes are only taken off."""
+
+    def __init__(self, folder: Path, line: Line) -> None:
+        self.folder, self.pid, self.line = folder, line.process.pid, line
+
+    def read(self) -> None:
+        self.line.read(0.01)
+
+
+class Headless:
+    """The run by the command."""
+
+    def __init__(self, folder: Path, pid: int) -> None:
+        self.folder, self.pid = folder, pid
+
+    def read(self) -> None:
+        time.sleep(0.01)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="demo")
-    options.add_argument("--pairs", type=int, default=30)
-    options.add_argument("--steps", type=int, default=12)
+    options.add_argument("--pairs", type=int, default=60)
+    options.add_argument("--steps", type=int, default=5, help="counted steps of a turn")
     options.add_argument("--batch", type=int, default=4, help="rows a step; fewer make it shorter")
+    options.add_argument("--control", action="store_true", help="headless against headless")
     chosen = options.parse_args()
     plan = form(
         chosen.model,
-        max_steps=chosen.steps,
+        max_steps=WARM + (chosen.pairs + 1) * (chosen.steps + 1) + 1,
         save_strategy="no",
         per_device_train_batch_size=chosen.batch,
         gradient_accumulation_steps=1,
     )
-    ratios, shares = [], []
     with scratch() as folder:
-        # How many threads compute is measured once a machine: once for all runs here, too.
+        # How many threads compute is measured once a machine: once for both runs here, too.
         threads = Path(folder) / "threads"
-        headless(threads, plan)
+        headless(threads, plan | {"max_steps": 3})
         measured = threads / "state" / "machine.json"
         if not measured.is_file():
             raise SystemExit("The machine is too busy to measure its threads; try again.")
         print(measured.read_text(encoding="utf-8").strip(), flush=True)
         computing = int(json.loads(measured.read_text(encoding="utf-8"))["count"])
-        for number in range(chosen.pairs):
-            took: dict[str, float] = {}
-            kinds = ("headless", "screen") if number % 2 == 0 else ("screen", "headless")
-            for kind in kinds:
-                place = Path(folder) / f"{number}-{kind}"
-                (place / "state").mkdir(parents=True)
-                shutil.copy(measured, place / "state")
-                if kind == "headless":
-                    headless(place, plan)
-                else:
-                    shares.append(on_screen(place, plan, computing))
-                took[kind] = step_seconds(place)
-            ratios.append(took["screen"] / took["headless"])
-            print(f"pair {number + 1:>2}: headless {took['headless']:.4f} s  "
-                  f"screen {took['screen']:.4f} s  ratio {ratios[-1]:.4f}  "
-                  f"own threads {shares[-1]:.2%}", flush=True)  # fmt: skip
-    low, high, share = interval(ratios)
+        places = [Path(folder) / name for name in ("headless", "other")]
+        for place in places:
+            (place / "state").mkdir(parents=True)
+            shutil.copy(measured, place / "state")
+        process = start_headless(places[0], plan)
+        plain = Headless(places[0], process.pid)
+        try:
+            reach(plain, WARM)
+            signal_to(plain, signal.SIGSTOP)
+            if chosen.control:
+                second = start_headless(places[1], plan)
+                other = Headless(places[1], second.pid)
+                try:
+                    reach(other, WARM)
+                    measure(plain, other, chosen.pairs, chosen.steps, computing)
+                finally:
+                    second.kill()
+                    second.wait()
+            else:
+                with Line(places[1], plan) as line:
+                    line.open()
+                    line.press("t")
+                    line.drawing = False
+                    shown = OnScreen(places[1], line)
+                    reach(shown, WARM)
+                    measure(plain, shown, chosen.pairs, chosen.steps, computing)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def measure(plain: Side, other: Side, pairs: int, steps: int, computing: int) -> None:
+    """Let the two take turns, and print each pair and what they say together."""
+    signal_to(other, signal.SIGSTOP)
+    ratios, shares = [], []
+    for number in range(pairs):
+        took = {}
+        for side in (plain, other) if number % 2 == 0 else (other, plain):
+            before, begun = thread_seconds(side.pid), time.monotonic()
+            took[side] = turn(side, steps)
+            share = own_share(before, thread_seconds(side.pid), computing)
+            if side is other:
+                shares.append(share / (time.monotonic() - begun))
+        ratios.append(took[other] / took[plain])
+        print(f"pair {number + 1:>3}: headless {took[plain] / steps:.4f} s  "
+              f"other {took[other] / steps:.4f} s  ratio {ratios[-1]:.4f}  "
+              f"own threads {shares[-1]:.2%}", flush=True)  # fmt: skip
+    low, high, covered = interval(ratios)
     print(f"median ratio {statistics.median(ratios):.4f}, "
-          f"{share:.1%} interval {low:.4f} to {high:.4f} ({len(ratios)} pairs)")  # fmt: skip
-    print(f"the screen's own threads, share of one core: median {statistics.median(shares):.2%}, "
+          f"{covered:.1%} interval {low:.4f} to {high:.4f} ({len(ratios)} pairs)")  # fmt: skip
+    print(f"own threads of the other, share of one core: median {statistics.median(shares):.2%}, "
           f"max {max(shares):.2%}")  # fmt: skip
 
 
-def on_screen(folder: Path, plan: dict[str, Any], computing: int) -> float:
-    """The run with the monitor open; nothing is emulated, the bytes are only taken off.
+def turn(side: Side, steps: int) -> float:
+    """Seconds for `steps` whole steps, made after the one that was under way."""
+    done = len(step_times(side))
+    signal_to(side, signal.SIGCONT)
+    reach(side, done + steps + 1)
+    signal_to(side, signal.SIGSTOP)
+    times = step_times(side)
+    return times[done + steps] - times[done]
 
-    Returns the share of one core that all threads but the `computing` busiest took meanwhile.
-    """
-    begun: tuple[float, dict[str, float]] | None = None
-    with Line(folder, plan) as line:
-        line.open()
-        line.press("t")
-        line.drawing = False
-        while not any(folder.glob("saves/*/*/*/train_results.json")):
-            line.read(0.2)
-            if line.process.poll() is not None:
-                raise RuntimeError("the screen ended")
-            if begun is None and steps_logged(folder) >= WARM:
-                begun = time.monotonic(), thread_seconds(line.process.pid)
-        seconds = time.monotonic()
-        ended = thread_seconds(line.process.pid)
-        line.read_for(0.5)
-    if begun is None:
-        raise RuntimeError("the run was over before it was looked at: give it more --steps")
-    took = sorted(ended[one] - begun[1].get(one, 0.0) for one in ended)
-    return sum(took[:-computing]) / (seconds - begun[0])
+
+def reach(side: Side, steps: int) -> None:
+    """Wait until a run has logged so many steps."""
+    while len(step_times(side)) < steps:
+        side.read()
+        if not Path(f"/proc/{side.pid}").exists():
+            raise RuntimeError("a run ended early")
+
+
+def signal_to(side: Side, number: signal.Signals) -> None:
+    os.killpg(side.pid, number)
+
+
+def step_times(side: Side) -> list[float]:
+    """When each step of the only run in a folder was logged."""
+    files = list(side.folder.glob("saves/*/*/*/events.jsonl"))
+    if not files:
+        return []
+    whole = files[0].read_text(encoding="utf-8").rpartition("\n")[0]
+    return [json.loads(row)["time"] for row in whole.splitlines() if '"StepLogged"' in row]
 
 
 def thread_seconds(pid: int) -> dict[str, float]:
@@ -110,18 +181,10 @@ def thread_seconds(pid: int) -> dict[str, float]:
     return found
 
 
-def steps_logged(folder: Path) -> int:
-    """How many steps the only run in a folder has logged."""
-    files = list(folder.glob("saves/*/*/*/events.jsonl"))
-    return files[0].read_text(encoding="utf-8").count('"StepLogged"') if files else 0
-
-
-def step_seconds(folder: Path) -> float:
-    """Median seconds between the logged steps of the only run in a folder."""
-    (events,) = folder.glob("saves/*/*/*/events.jsonl")
-    rows = [json.loads(row) for row in events.read_text(encoding="utf-8").splitlines()]
-    times = [row["time"] for row in rows if row["kind"] == "StepLogged"]
-    return statistics.median(b - a for a, b in list(pairwise(times))[WARM - 1 :])
+def own_share(before: dict[str, float], after: dict[str, float], computing: int) -> float:
+    """Processor seconds of all threads but the `computing` busiest."""
+    took = sorted(after[one] - before.get(one, 0.0) for one in after)
+    return sum(took[:-computing])
 
 
 def interval(values: list[float], wanted: float = 0.95) -> tuple[float, float, float]:
