@@ -14,6 +14,7 @@ from array import array
 from pathlib import Path
 from typing import Any, Protocol
 
+from engine.datasets import repeated_keys
 from engine.datasets.index.packed import PACKED, inner_suffix, is_packed
 from engine.datasets.joined import JoinedRows
 from engine.problem import BadInput, Problem
@@ -95,7 +96,7 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str, path: Path, first_line: int = 1) -> Any:
     """Parse JSON text that begins at `first_line` of `path`."""
     try:
-        return json.loads(text)
+        return repeated_keys.parse(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise bad_file(

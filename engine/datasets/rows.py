@@ -12,11 +12,15 @@ from engine.datasets.fill import Fill, is_filled
 from engine.datasets.formats import RowFault, convert
 from engine.datasets.joined import known_rows, stretch_of
 from engine.datasets.registry import DatasetInfo, find_dataset
+from engine.datasets.repeated_keys import RepeatingRow
 from engine.problem import BadInput
 
 if TYPE_CHECKING:
     from engine.datasets.hub import Access
     from engine.datasets.listing import DatasetEntry
+
+# So many rows with repeated keys are remembered; more are alike.
+MOST_REPEATED = 100_000
 
 
 class RowIndex:
@@ -32,6 +36,8 @@ class RowIndex:
         self.filled = fill is not None and is_filled(info)
         self._rows = rows
         self._fill = fill if self.filled else None
+        # Of the rows converted so far (from 1), those in which a key stands twice, and the keys.
+        self.repeated: dict[int, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -111,6 +117,8 @@ class RowIndex:
             return RowProblem(self.name, index + 1, problem.what.rstrip(".") + place)
         if not isinstance(row, dict):
             return RowProblem(self.name, index + 1, _not_an_object(self.info, index, row).what)
+        if isinstance(row, RepeatingRow) and len(self.repeated) < MOST_REPEATED:
+            self.repeated[index + 1] = row.repeated
         try:
             example = convert(row, self.info, index + 1)
         except RowFault as fault:

@@ -17,6 +17,7 @@ from engine.datasets.checks.lengths import (
     packing_advice,
     percentile,
 )
+from engine.datasets.checks.repeated import repeated_findings
 from engine.datasets.checks.texts import TextScan, answer_of
 from engine.datasets.encode import Encoder
 from engine.datasets.encoded import Encoded
@@ -238,7 +239,11 @@ class _Check:
             trained_tokens=self.trained if ordered and form_of(self.stage) == "tokens" else None,
             percentiles=tuple((one, percentile(ordered, one)) for one in PERCENTS if ordered),
             reasons=tuple((reason, count, first) for reason, (count, first) in reasons[:_SHOWN]),
-            findings=(*self._findings(checked, duplicates, same), *columns),
+            findings=(
+                *self._findings(checked, duplicates, same),
+                *repeated_findings(self.rows, checked),
+                *columns,
+            ),
             advice=tuple(one for one in advice if one),
         )
 
