@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from json.decoder import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.datasets.draft import Draft
 from engine.datasets.registry import REGISTRY, own_sets_dir
+from engine.datasets.registry_text import damaged, entries_in, taken, with_entry
 from engine.paths import bundled_data_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
 
 Keep = Literal["own list", "folder", "copy"]
 _NAME_CELLS = 100
-_BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def add_set(
@@ -62,7 +60,7 @@ def add_set(
         return write_entry(folder, draft.name, draft.entry(relative), replace)
     if not replace:
         check_free(folder, draft.name)
-    _copy(source, folder / source.name)
+    copy_file(source, folder / source.name)
     return write_entry(folder, draft.name, draft.entry(source.name), replace)
 
 
@@ -73,6 +71,15 @@ def write_entry(folder: Path, name: str, entry: Mapping[str, Any], replace: bool
     of the disk is told as BadInput.
     """
     check_name(name)
+    return rewrite(folder, lambda text, path: with_entry(text, name, entry, replace, path))
+
+
+def rewrite(folder: Path, change: Callable[[str, Path], str]) -> Path:
+    """Put in place of `folder`'s registry what `change` makes of its text (empty: there is none);
+    returns its path. One writer at a time; the file is the old one or the new one, never half.
+
+    Raises BadInput as `change` does, for the bundled sets, and where the disk refuses.
+    """
     check_writable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,10 +87,11 @@ def write_entry(folder: Path, name: str, entry: Mapping[str, Any], replace: bool
         path = (folder / REGISTRY).resolve()
         with _locked(folder):
             text = path.read_bytes().decode("utf-8") if path.exists() else ""
-            new = with_entry(text, name, entry, replace, path)
-            write_atomic(path, new)
+            new = change(text, path)
+            if new != text:
+                write_atomic(path, new)
     except UnicodeDecodeError:
-        raise _damaged(folder / REGISTRY, "it is not UTF-8") from None
+        raise damaged(folder / REGISTRY, "it is not UTF-8") from None
     except OSError as error:
         raise _bad(
             f"{folder / REGISTRY} can't be written: {error.strerror or error}.",
@@ -91,39 +99,6 @@ def write_entry(folder: Path, name: str, entry: Mapping[str, Any], replace: bool
             "Check the folder's permissions and the disk.",
         ) from None
     return folder / REGISTRY
-
-
-def with_entry(
-    text: str, name: str, entry: Mapping[str, Any], replace: bool, path: Path
-) -> str:  # fmt: skip
-    """A registry's text with one entry more, or with one in place of that name.
-
-    Raises BadInput where the text is damaged or the name is taken.
-    """
-    newline = "\r\n" if "\r\n" in text else "\n"
-    mark = "\ufeff" if text.startswith("\ufeff") else ""
-    body = text[len(mark) :]
-    if not body.strip():
-        return mark + json.dumps({name: entry}, ensure_ascii=False, indent=2) + "\n"
-    spans, end = _spans(body, path)
-    found = re.match(r"\{\s*?\n([ \t]+)\"", body.lstrip())
-    indent = found[1] if found else "  "
-    made = json.dumps(entry, ensure_ascii=False, indent=indent)
-    made = made.replace("\n", newline + indent)
-    if name in spans:
-        if not replace:
-            raise _taken(name, path)
-        start, stop = spans[name]
-        new = body[:start] + made + body[stop:]
-    else:
-        before = body[:end].rstrip()
-        comma = "," if spans else ""
-        key = json.dumps(name, ensure_ascii=False)
-        new = f"{before}{comma}{newline}{indent}{key}: {made}{newline}{body[end:]}"
-    wanted = {**json.loads(body), name: dict(entry)}
-    if json.loads(new) != wanted:
-        raise _damaged(path, "it can't be changed without changing other entries")
-    return mark + new
 
 
 def check_name(name: str) -> None:
@@ -144,9 +119,8 @@ def check_free(folder: Path, name: str) -> None:
     """Raise BadInput where the registry of `folder` is damaged or has that name already."""
     path = folder / REGISTRY
     if path.exists():
-        text = path.read_text(encoding="utf-8", errors="replace").removeprefix("\ufeff")
-        if text.strip() and name in _spans(text, path)[0]:
-            raise _taken(name, path)
+        if name in entries_in(path.read_text(encoding="utf-8", errors="replace"), path):
+            raise taken(name, path)
 
 
 def is_bundled(folder: Path) -> bool:
@@ -168,37 +142,7 @@ def check_writable(folder: Path) -> None:
         )
 
 
-def _spans(text: str, path: Path) -> tuple[dict[str, tuple[int, int]], int]:
-    """Where each entry's value stands in a registry's text, and where its last bracket does."""
-    try:
-        whole = json.loads(text)
-    except (JSONDecodeError, RecursionError) as error:
-        line = f", line {error.lineno}" if isinstance(error, JSONDecodeError) else ""
-        raise _damaged(path, f"it is not valid JSON{line}") from None
-    if not isinstance(whole, dict):
-        raise _damaged(path, "it is not one object of sets")
-    decoder = JSONDecoder()
-    spans: dict[str, tuple[int, int]] = {}
-    place = _skip(text, _skip(text, 0) + 1)
-    while text[place] != "}":
-        key, place = decoder.raw_decode(text, place)
-        start = _skip(text, _skip(text, place) + 1)
-        _value, place = decoder.raw_decode(text, start)
-        if key in spans:
-            raise _damaged(path, f"it names {key!r} twice")
-        spans[key] = (start, place)
-        place = _skip(text, place)
-        if text[place] == ",":
-            place = _skip(text, place + 1)
-    return spans, place
-
-
-def _skip(text: str, place: int) -> int:
-    found = _BLANK.match(text, place)
-    return found.end() if found else place
-
-
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy a file or a folder so that it is whole or not there. An equal name is never lost."""
     if target.exists():
         raise _bad(
@@ -230,21 +174,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _taken(name: str, path: Path) -> BadInput:
-    return BadInput(
-        Problem(
-            f"There is a set {name!r} already.",
-            str(path),
-            "Choose another name, or say that it is to be replaced.",
-            "dataset",
-        )
-    )
-
-
-def _damaged(path: Path, reason: str) -> BadInput:
-    return _bad(f"{path.name} is damaged: {reason}. Nothing was changed.", path, "Mend it first.")
 
 
 def _bad(what: str, where: Path, hint: str) -> BadInput:

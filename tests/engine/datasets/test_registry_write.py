@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from engine.datasets import find_dataset, list_datasets, open_rows
 from engine.datasets.detect import detect
 from engine.datasets.registry import own_sets_dir
-from engine.datasets.registry_write import add_set, check_name, with_entry, write_entry
+from engine.datasets.registry_text import with_entry
+from engine.datasets.registry_write import add_set, check_name, write_entry
 from engine.paths import bundled_data_dir
 from engine.problem import BadInput
 
