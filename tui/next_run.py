@@ -34,6 +34,8 @@ class NextRun:
         self.config = self._first_config()
         self._undo: list[RunConfig] = []
         self._saved_form: dict[str, Any] | None = None
+        # What the form was compared with last, and what came of it: the screen asks every second.
+        self._compared: tuple[RunConfig, set[str], str] | None = None
 
     def _first_config(self) -> RunConfig:
         """The form as it stood last time; where that no longer reads, the first-start form."""
@@ -108,16 +110,24 @@ class NextRun:
 
     def changed(self) -> set[str]:
         """The settings shown in a form that differ from the form's own start."""
-        base = self.base()
-        return {
-            name
-            for name, info in settings().items()
-            if info.setting.level != "hidden" and getattr(self.config, name) != getattr(base, name)
-        }
+        return self._comparison()[0]
+
+    def _comparison(self) -> tuple[set[str], str]:
+        """What `changed` and `preset_label` tell of the present form."""
+        if self._compared is None or self._compared[0] is not self.config:
+            base = self.base()
+            changed = {
+                name
+                for name, info in settings().items()
+                if info.setting.level != "hidden"
+                and getattr(self.config, name) != getattr(base, name)
+            }
+            self._compared = (self.config, changed, preset_of(self.config))
+        return self._compared[1:]
 
     def preset_label(self) -> str:
         """The preset whose values all stand in the form; empty where none does."""
-        name = preset_of(self.config)
+        name = self._comparison()[1]
         return _(presets[name].label).lower() if name in presets else ""
 
     def take_preset(self, name: str) -> None:

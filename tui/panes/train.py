@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tui.studio import Studio
 
 NEAR_LIMIT = 0.92
+# Drawing the curves takes at most this share of a core while a run computes on all of them.
+_DRAWING_SHARE = 0.004
 
 
 class TrainView(ChartView):
@@ -57,6 +59,9 @@ class TrainView(ChartView):
         self._cpu_time = 0.0
         self._narrow = False
         self._gauges = 0
+        # The run whose curves were drawn last, and when they may be drawn again.
+        self._drawn_run: LiveRun | None = None
+        self._rest_until = 0.0
 
     def compose(self) -> ComposeResult:
         with Vertical(id="curves"):
@@ -104,8 +109,19 @@ class TrainView(ChartView):
         self._show_log(live)
 
     def _show_curves(self, live: LiveRun) -> None:
+        """The curves and what is watched beside them; those of a run under way not at every step
+        where the steps come faster than the machine draws."""
+        now = time.monotonic()
+        if live is self._drawn_run and not live.ended and now < self._rest_until:
+            return
+        begun = time.thread_time()
         pictures = live.pictures()
         self.charts.set_pictures(pictures, live.total_steps or None)
+        self._show_watched(live, pictures)
+        self._drawn_run = live
+        self._rest_until = now + (time.thread_time() - begun) / _DRAWING_SHARE
+
+    def _show_watched(self, live: LiveRun, pictures: Sequence[Picture]) -> None:
         share = len(live.steps) and live.step / live.total_steps if live.total_steps else None
         rows = [
             WatchRow(

@@ -201,3 +201,22 @@ async def test_a_new_run_begun_from_another_place_is_shown_as_it_goes(open_scree
             await shown.settle()
         assert "77" in shown.text and "412" not in shown.text
         assert "the second run at step 2" in shown.text
+
+
+async def test_curves_rest_between_drawings_but_the_end_is_always_drawn(
+    open_screen, monkeypatch
+) -> None:
+    monkeypatch.setattr("tui.panes.train._DRAWING_SHARE", 1e-9)
+    async with open_screen() as shown:
+        run = fed(shown)
+        chart = shown.app.views["train"].charts.first
+        drawn = chart.newest
+        shown.studio.inbox.append(
+            StepLogged(run=run, time=1e6, step=41, total_steps=100, loss=9.0, learning_rate=1e-3,
+                       epoch=2.0, grad_norm=0.7, throughput=412.0, remaining=130.0)
+        )  # fmt: skip
+        shown.app.take_in()
+        assert chart.newest == drawn and shown.studio.live.step == 41
+        shown.studio.inbox.append(StateChanged(run=run, time=1e6, state="done"))
+        shown.app.take_in()
+        assert chart.newest > drawn
