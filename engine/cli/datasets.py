@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from engine.cli import dataset_add, dataset_check, dataset_find
+from engine.cli import dataset_add, dataset_check, dataset_edit, dataset_find
 from engine.cli.output import output, visible
 from engine.cli.words import size
 from engine.problem import BadInput, Problem
@@ -98,6 +98,9 @@ def show(
 
 
 app.command("add")(dataset_add.add)
+app.command("edit")(dataset_edit.edit)
+app.command("remove")(dataset_edit.remove)
+app.command("copy")(dataset_edit.copy)
 app.command("check")(dataset_check.check)
 app.command("find")(dataset_find.find)
 

@@ -118,9 +118,9 @@ def check_name(name: str) -> None:
 def check_free(folder: Path, name: str) -> None:
     """Raise BadInput where the registry of `folder` is damaged or has that name already."""
     path = folder / REGISTRY
-    if path.exists():
-        if name in entries_in(path.read_text(encoding="utf-8", errors="replace"), path):
-            raise taken(name, path)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if name in entries_in(text, path):
+        raise taken(name, path)
 
 
 def is_bundled(folder: Path) -> bool:
