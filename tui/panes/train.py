@@ -59,8 +59,9 @@ class TrainView(ChartView):
         self._cpu_time = 0.0
         self._narrow = False
         self._gauges = 0
-        # The run whose curves were drawn last, and when they may be drawn again.
-        self._drawn_run: LiveRun | None = None
+        # The run whose curves were drawn last, the evaluations it had, and until when a step more
+        # draws none of them anew.
+        self._drawn: tuple[LiveRun | None, int] = (None, 0)
         self._rest_until = 0.0
 
     def compose(self) -> ComposeResult:
@@ -112,13 +113,14 @@ class TrainView(ChartView):
         """The curves and what is watched beside them; those of a run under way not at every step
         where the steps come faster than the machine draws."""
         now = time.monotonic()
-        if live is self._drawn_run and not live.ended and now < self._rest_until:
+        drawn = (live, len(live.eval_steps))
+        if drawn == self._drawn and not live.ended and now < self._rest_until:
             return
         begun = time.thread_time()
         pictures = live.pictures()
         self.charts.set_pictures(pictures, live.total_steps or None)
         self._show_watched(live, pictures)
-        self._drawn_run = live
+        self._drawn = drawn
         self._rest_until = now + (time.thread_time() - begun) / _DRAWING_SHARE
 
     def _show_watched(self, live: LiveRun, pictures: Sequence[Picture]) -> None:
