@@ -6,14 +6,9 @@ from engine.config.absent_keys import Absent
 
 NOT_YET: tuple[Absent, ...] = (
     Absent(
-        "video and sound",
-        "Meanwhile train on pictures, such as the video's frames: transformers reads videos with "
-        "torchvision, whose build on PyPI breaks it beside the pinned torch.",
+        "sound, and the sound track of videos",
+        "Meanwhile train on pictures and on videos without their sound.",
         {
-            "video_max_pixels": 256 * 256,
-            "video_min_pixels": 16 * 16,
-            "video_fps": 2.0,
-            "video_maxlen": 128,
             "use_audio_in_video": False,
             "audio_sampling_rate": 16000,
         },

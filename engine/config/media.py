@@ -1,4 +1,4 @@
-"""Pictures beside the text: sizes, and which parts of the model are trained."""
+"""Pictures and videos beside the text: sizes, and which parts of the model are trained."""
 
 from __future__ import annotations
 
@@ -69,6 +69,61 @@ class MediaGroup:
         goes_with=("cutoff_len",),
         applies=_pictures,
     )
+    video_max_pixels: int = setting(
+        256 * 256,
+        label="Largest frame of a video",
+        section="Pictures",
+        unit="pixels",
+        help="Width times height of a video's frame at the most; larger ones are shrunk in shape "
+        "before the model's own processor takes them.",
+        higher="shows details; more tokens a frame, memory and time",
+        lower="fewer tokens a frame in families that read frames at their own size",
+        usual="50176 … 262144",
+        goes_with=("video_min_pixels", "video_maxlen", "cutoff_len"),
+        applies=_pictures,
+        ge=1,
+        needs="av",
+    )
+    video_min_pixels: int = setting(
+        16 * 16,
+        label="Smallest frame of a video",
+        section="Pictures",
+        unit="pixels",
+        help="Width times height of a video's frame at the least; smaller ones are grown in shape.",
+        usual="256",
+        goes_with=("video_max_pixels",),
+        applies=_pictures,
+        ge=1,
+        needs="av",
+    )
+    video_fps: float = setting(
+        2.0,
+        label="Frames a second of video",
+        section="Pictures",
+        help="How many frames of each second of a video the model is shown, evenly from the first "
+        "to the last.",
+        higher="follows quick movements; more tokens a second of video",
+        lower="longer videos fit into the cutoff",
+        usual="1 … 4",
+        goes_with=("video_maxlen", "cutoff_len"),
+        applies=_pictures,
+        gt=0,
+        needs="av",
+    )
+    video_maxlen: int = setting(
+        128,
+        label="Most frames of a video",
+        section="Pictures",
+        help="How many frames of a video the model is shown at the most; of longer videos they "
+        "stand further apart.",
+        higher="shows more of long videos; more tokens, memory and time",
+        lower="bounds what a long video costs",
+        usual="16 … 128",
+        goes_with=("video_fps", "cutoff_len"),
+        applies=_pictures,
+        ge=1,
+        needs="av",
+    )
     media_dir: str | None = setting(
         None,
         label="Folder of pictures",
@@ -114,14 +169,16 @@ class MediaGroup:
 
 
 def pixels_in_order(config: RunConfig) -> Problem | None:
-    """Rule 2: the largest picture is no smaller than the smallest."""
-    if config.image_max_pixels < config.image_min_pixels:
-        return Problem(
-            f"image_max_pixels {config.image_max_pixels:,} is below image_min_pixels "
-            f"{config.image_min_pixels:,}.",
-            hint=f"Raise it to at least {config.image_min_pixels:,}, or lower image_min_pixels.",
-            setting="image_max_pixels",
-        )
+    """Rule 2: the largest picture, or frame of a video, is no smaller than the smallest."""
+    for kind in ("image", "video"):
+        most = getattr(config, f"{kind}_max_pixels")
+        least = getattr(config, f"{kind}_min_pixels")
+        if most < least:
+            return Problem(
+                f"{kind}_max_pixels {most:,} is below {kind}_min_pixels {least:,}.",
+                hint=f"Raise it to at least {least:,}, or lower {kind}_min_pixels.",
+                setting=f"{kind}_max_pixels",
+            )
     return None
 
 

@@ -16,6 +16,8 @@ ALL_FROZEN = {"freeze_language_model": True}
 BREAKS = [
     ("2", {"image_max_pixels": 100, "image_min_pixels": 101}, "image_max_pixels"),
     ("2", {"image_max_pixels": "10*10", "image_min_pixels": "32 * 32"}, "image_max_pixels"),
+    ("2", {"video_max_pixels": 255}, "video_max_pixels"),
+    ("2", {"video_max_pixels": "16*16", "video_min_pixels": 257}, "video_max_pixels"),
     ("o70", ALL_FROZEN, "freeze_language_model"),
 ]
 
@@ -39,6 +41,7 @@ def test_every_rule_of_pictures_is_broken_above() -> None:
     [
         {},
         {"image_max_pixels": 1024, "image_min_pixels": 1024},
+        {"video_max_pixels": 256, "video_fps": 0.5, "video_maxlen": 1},
         {**ALL_FROZEN, "freeze_multi_modal_projector": False},
         {**ALL_FROZEN, "freeze_vision_tower": False},
     ],
@@ -54,8 +57,13 @@ def test_sides_are_multiplied() -> None:
         read_flat({"image_max_pixels": "768 * x"})
 
 
-def test_video_and_sound_say_what_they_lack() -> None:
-    for key, value in (("video_fps", 1.0), ("use_audio_in_video", True)):
-        assert key not in settings()
-        with pytest.raises(BadSettings, match="torchvision"):
-            read_flat({key: value})
+def test_the_sound_of_videos_says_what_it_lacks() -> None:
+    assert "use_audio_in_video" not in settings()
+    with pytest.raises(BadSettings, match="without their sound"):
+        read_flat({"use_audio_in_video": True})
+
+
+@pytest.mark.parametrize("change", [{"video_fps": 0}, {"video_maxlen": 0}])
+def test_no_frame_at_all_is_no_video(change: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings, match=next(iter(change))):
+        read_flat(change)
