@@ -78,16 +78,17 @@ def select(
     fill = Fill(config.identity_name, config.identity_author)
     chosen = Selection([], [], [])
     infos = [find_dataset(name, config.dataset_dir) for name in names]
-    _check_fit(infos, stage)
+    check_fit(infos, stage)
     for info in infos:
         if progress and info.hub:
             progress(f"Fetching {info.name}", 0, 0, "rows")
         rows = open_rows(info, fill=fill, access=Access.of(config, progress, check_stop))
-        _read(rows, _numbers(rows, info, config), chosen, progress, check_stop)
+        _read(rows, rows_wanted(rows, info, config), chosen, progress, check_stop)
     return chosen
 
 
-def _check_fit(infos: Sequence[DatasetInfo], stage: str) -> None:
+def check_fit(infos: Sequence[DatasetInfo], stage: str) -> None:
+    """Raise BadInput for a set that is not for the stage."""
     for info in infos:
         reason = fits(info, stage)
         if reason:
@@ -141,11 +142,10 @@ def _streamed(
     check_stop: Callable[[], None] | None,
 ) -> Prepared:
     """Rows to be encoded while the run trains; those to measure on are encoded now."""
-    from engine.datasets.streaming import streamed
+    from engine.datasets.prepare_streamed import first_rows, open_streamed, streamed
 
-    fill = Fill(config.identity_name, config.identity_author)
     infos = [find_dataset(name, config.dataset_dir) for name in set_names(config.dataset)]
-    _check_fit(infos, config.stage)
+    check_fit(infos, config.stage)
     if encoder.pictures is not None or any(info.has_media for info in infos):
         raise BadInput(
             Problem(
@@ -157,19 +157,20 @@ def _streamed(
         )
     if progress:
         progress("Counting rows", 0, 0, "rows")
-    sets = [open_rows(info, fill=fill, token=config.hf_hub_token) for info in infos]
-    rows, first, notes = streamed(config, encoder, sets)
+    sets = open_streamed(config, infos, progress, check_stop)
     dropped: list[RowProblem] = []
     held = new_rows(form)
     eval_counts: dict[str, int] = {}
-    if first is not None:
-        for place in range(int(config.val_size)):
-            if check_stop and not place % BLOCK:
-                check_stop()
-            held.append_row(first[place])
+    rows, notes = streamed(config, encoder, sets)
+    if config.val_size:
+        held, dropped = first_rows(config, encoder, sets, form, check_stop)
+        stop_at_bad(config, dropped)
+        notes += dropped_notes(dropped)
         eval_counts = {set_names(config.dataset)[0]: len(held)}
     elif config.eval_dataset:
-        apart = replace(config, dataset=None, streaming=False, packing=False)
+        # Texts to measure on are packed as those to train on are; conversations stay as they are.
+        kept = config.packing if config.stage == "pt" else False
+        apart = replace(config, dataset=None, streaming=False, packing=kept, neat_packing=False)
         measured = prepare(apart, encoder, progress, check_stop, form)
         held, dropped = measured.eval, list(measured.dropped)
         eval_counts, notes = dict(measured.eval_counts), [*notes, *measured.notes]
@@ -252,7 +253,7 @@ def split(rows: int, val_size: float, seed: int) -> tuple[list[int], list[int]]:
     return [i for i in range(rows) if i not in out], sorted(out)
 
 
-def _numbers(rows: RowIndex, info: DatasetInfo, config: RunConfig) -> Sequence[int]:
+def rows_wanted(rows: RowIndex, info: DatasetInfo, config: RunConfig) -> Sequence[int]:
     """Which rows of a set are used, from 0: `num_samples` random ones, the first max_samples."""
     numbers: Sequence[int] = range(len(rows))
     if info.num_samples is not None and len(rows):

@@ -7,8 +7,9 @@ The quick part (`check_dataset`) reads and tokenises every row; the slow part (`
 from __future__ import annotations
 
 from engine.datasets.checks.facts import DataCheck, Finding
+from engine.datasets.checks.leaks import only_first, run_leaks
 from engine.datasets.checks.lengths import histogram, percentile
-from engine.datasets.checks.near import Alike, leakage, near_duplicates, run_leaks
+from engine.datasets.checks.near import Alike, leakage, near_duplicates
 from engine.datasets.checks.whole import check_dataset, stage_for
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "histogram",
     "leakage",
     "near_duplicates",
+    "only_first",
     "percentile",
     "run_leaks",
     "stage_for",

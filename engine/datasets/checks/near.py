@@ -1,34 +1,29 @@
 """Rows that are nearly the same, within a set and between training and validation.
 
-MinHash signatures (Broder, 1997) of three-word shingles find the candidates through banded
-locality-sensitive hashing (rensa); whether two rows are alike is then counted, not estimated.
+MinHash signatures (Broder, 1997) of three-word shingles find the candidates (`bands`); whether two
+rows are alike is then counted, not estimated.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
+from engine.datasets.checks.bands import THRESHOLD, Bands
 from engine.datasets.checks.texts import answer_of, messages_of, question_of
 from engine.datasets.example import Example
 from engine.datasets.rows import RowIndex
 
-if TYPE_CHECKING:
-    from engine.config import RunConfig
-
-THRESHOLD = 0.8
-_SIGNATURE, _BANDS = 128, 32
+__all__ = ["THRESHOLD", "Alike", "leakage", "near_duplicates", "shingles"]
 _BLOCK = 512
-_COMPARED = 8  # of the candidates of a row: groups are led by their first row, so few are needed
 _CHINESE = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORDS = re.compile(f"[{_CHINESE}]|[^\\W_{_CHINESE}]+")
 _LONGEST = 200_000  # characters of a row that are compared
 
 Progress = Callable[[str, float, float, str], None]
-Numbered = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +50,6 @@ def shingles(text: str) -> set[str]:
     return {" ".join(run) for run in zip(words, words[1:], words[2:], strict=False)}
 
 
-class _Groups:
-    """Rows by likeness; each group is known by its first row."""
-
-    def __init__(self, read: Callable[[Numbered], str]) -> None:
-        from rensa import RMinHashLSH
-
-        self._index = RMinHashLSH(THRESHOLD, _SIGNATURE, _BANDS)
-        self._keys: list[Numbered] = []
-        # The shingles of leaders are made anew when asked for: signatures are all that is kept.
-        self._shingles = lru_cache(maxsize=256)(lambda key: frozenset(shingles(read(key))))
-
-    def add(self, block: list[tuple[Numbered, str]], keep: bool) -> Iterator[tuple[Numbered, Any]]:
-        """For each row of a block, the earlier row it is like and how much, or None."""
-        from rensa import RMinHash
-
-        sets = [shingles(text) for _, text in block]
-        signatures = RMinHash.from_token_sets(
-            [list(one) for one in sets], num_perm=_SIGNATURE, seed=42
-        )
-        for (key, _), mine, signature in zip(block, sets, signatures, strict=True):
-            found = self._like(mine, signature) if mine else None
-            if found is None and mine and keep:
-                self._index.insert(len(self._keys), signature)
-                self._keys.append(key)
-            yield key, found
-
-    def _like(self, mine: set[str], signature: Any) -> tuple[Numbered, float] | None:
-        best: tuple[Numbered, float] | None = None
-        for place in sorted(self._index.query(signature))[:_COMPARED]:
-            key = self._keys[place]
-            other = self._shingles(key)
-            both = len(mine & other)
-            likeness = both / (len(mine) + len(other) - both)
-            if likeness >= THRESHOLD and (best is None or likeness > best[1]):
-                best = key, likeness
-        return best
-
-
 def near_duplicates(
     rows: RowIndex,
     progress: Progress | None = None,
@@ -101,84 +58,71 @@ def near_duplicates(
 ) -> list[Alike]:
     """Rows that have 80 % of their three-word runs in common with an earlier row, or more.
 
-    Rows equal to the letter are among them. Reads every row once, and tokenises none.
+    Rows equal to the letter are among them. Reads every row once and those that may be alike once
+    more, and tokenises none. Takes about 150 bytes a row.
     """
     total = len(rows) if limit is None else min(limit, len(rows))
-    groups = _Groups(lambda key: _text(rows.example(key[1] - 1)))
+    bands = Bands(total)
+    name = rows.name
+
+    def text(place: int) -> str:
+        return _text(rows.example(place))
+
+    for done, block in _blocks(map(text, range(total))):
+        _tell(progress, check_stop, f"Comparing {name}", done, total)
+        bands.add([shingles(one) for one in block])
     alike = []
-    numbered = ((rows.name, number) for number in range(1, total + 1))
-    read = ((key, _text(rows.example(key[1] - 1))) for key in numbered)
-    for done, block in _blocks(read):
-        _tell(progress, check_stop, f"Comparing {rows.name}", done, total)
-        for (name, row), found in groups.add(block, True):
-            if found is not None:
-                (other_name, other), likeness = found
-                alike.append(Alike(name, row, other_name, other, likeness))
-    _tell(progress, None, f"Comparing {rows.name}", total, total)
+    for place, other, likeness in bands.alike(lambda place: shingles(text(place)), check_stop):
+        alike.append(Alike(name, place + 1, name, other + 1, likeness))
+    _tell(progress, None, f"Comparing {name}", total, total)
     return alike
 
 
-def run_leaks(
-    config: RunConfig,
-    most: int,
-    progress: Progress | None = None,
-    check_stop: Callable[[], None] | None = None,
-) -> list[Alike]:
-    """The leakage between the training and the validation rows of a run, `most` rows of each set.
-
-    Empty where it validates on nothing. Raises BadInput for sets that can't be read.
-    """
-    from engine.datasets.preparation import select, set_names, split
-
-    held_sets = set_names(config.eval_dataset)
-    if not config.val_size and not held_sets:
-        return []
-    config = replace(config, max_samples=min(config.max_samples or most, most))
-    examples = select(config, set_names(config.dataset), check_stop=check_stop).examples
-    if held_sets:
-        held = select(config, held_sets, check_stop=check_stop).examples
-    else:
-        kept, out = split(len(examples), config.val_size, config.seed)
-        held = [examples[i] for i in out]
-        examples = [examples[i] for i in kept]
-    return leakage(examples, held, progress, check_stop)
-
-
 def leakage(
-    train: Iterable[tuple[str, Example]],
-    held_out: Iterable[tuple[str, Example]],
+    train: Sequence[tuple[str, Example]],
+    held_out: Sequence[tuple[str, Example]],
     progress: Progress | None = None,
     check_stop: Callable[[], None] | None = None,
 ) -> list[Alike]:
     """Validation rows that the model is trained on: the same or nearly so, or the same question.
 
-    Both are (set, example) pairs, as `preparation.select` gives them.
+    Both are (set, example) pairs, as `preparation.select` gives them; they may be read anew
+    whenever they are asked for.
     """
-    known = list(train)
-    asked: dict[str, Numbered] = {}
-    texts = {(name, one.source_row): one for name, one in known}
-    groups = _Groups(lambda key: _text(texts[key]))
-    for done, block in _blocks(((name, one.source_row), _text(one)) for name, one in known):
-        _tell(progress, check_stop, "Comparing training rows", done, len(known))
-        for _ in groups.add(block, True):
-            pass
-    for name, one in known:
-        if one.kind != "text":
-            asked.setdefault(_plain(question_of(one)), (name, one.source_row))
-    out = list(held_out)
-    by_key = {(name, one.source_row): one for name, one in out}
+    known = len(train)
+    bands = Bands(known + len(held_out))
+    asked: dict[int, int] = {}
+    for start in range(0, len(held_out), _BLOCK):
+        _tell(progress, check_stop, "Comparing validation rows", start, len(held_out))
+        stop = min(start + _BLOCK, len(held_out))
+        asked.update(dict.fromkeys(map(_asks, (held_out[n][1] for n in range(start, stop))), -1))
+    for start in range(0, known, _BLOCK):
+        _tell(progress, check_stop, "Comparing training rows", start, known)
+        block = [train[place][1] for place in range(start, min(start + _BLOCK, known))]
+        bands.add([shingles(_text(one)) for one in block])
+        for place, one in enumerate(block, start):
+            question = _asks(one)
+            if question and asked.get(question, 0) < 0:
+                asked[question] = place
+
+    def example(place: int) -> Example:
+        return train[place][1] if place < known else held_out[place - known][1]
+
+    for _, block in _blocks(_text(held_out[place][1]) for place in range(len(held_out))):
+        bands.add([shingles(one) for one in block])
+    found = bands.alike(lambda place: shingles(_text(example(place))), check_stop, known)
+    near = {place - known: (other, likeness) for place, other, likeness in found}
     alike = []
-    for done, block in _blocks(((name, one.source_row), _text(one)) for name, one in out):
-        _tell(progress, check_stop, "Comparing validation rows", done, len(out))
-        for key, found in groups.add(block, False):
-            if found is not None:
-                other, likeness = found
-                alike.append(Alike(key[0], key[1], other[0], other[1], likeness))
-                continue
-            example = by_key[key]
-            same = asked.get(_plain(question_of(example))) if example.kind != "text" else None
-            if same is not None:
-                alike.append(Alike(key[0], key[1], same[0], same[1], 1.0, question=True))
+    for place in range(len(held_out)):
+        other, likeness = near.get(place, (-1, 1.0))
+        question = other < 0
+        if question:
+            other = asked[_asks(held_out[place][1])]
+        if other >= 0:
+            (name, mine), (other_name, like) = held_out[place], train[other]
+            rows = mine.source_row, like.source_row
+            alike.append(Alike(name, rows[0], other_name, rows[1], likeness, question))
+    _tell(progress, None, "Comparing validation rows", len(held_out), len(held_out))
     return alike
 
 
@@ -195,20 +139,22 @@ def _plain(text: str) -> str:
     return " ".join(_WORDS.findall(text.lower()))
 
 
-def _blocks(
-    rows: Iterable[tuple[Numbered, str]],
-) -> Iterator[tuple[int, list[tuple[Numbered, str]]]]:
-    """Blocks of rows, each with how many came before it."""
-    block: list[tuple[Numbered, str]] = []
+def _asks(example: Example) -> int:
+    """64 bits of what a row asks, letters and signs aside; 0 for one that asks nothing."""
+    question = "" if example.kind == "text" else _plain(question_of(example))
+    if not question:
+        return 0
+    digest = hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Blocks of texts, each with how many came before it."""
+    source = iter(texts)
     done = 0
-    for row in rows:
-        block.append(row)
-        if len(block) == _BLOCK:
-            yield done, block
-            done += len(block)
-            block = []
-    if block:
+    while block := list(islice(source, _BLOCK)):
         yield done, block
+        done += len(block)
 
 
 def _tell(
