@@ -11,10 +11,6 @@ from engine.problem import Problem
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
-# The stages whose trainers take rows as they come.
-STREAMED_STAGES = ("pt", "sft", "rm", "dpo")
-
-
 def _several(config: Any) -> bool:
     return len(config.datasets) > 1 or config.mix_strategy != "concat"
 
@@ -25,10 +21,6 @@ def _by_shares(config: Any) -> bool:
 
 def _several_measured(config: Any) -> bool:
     return len(config.eval_datasets) > 1 or bool(config.eval_on_each_dataset)
-
-
-def _streams(config: Any) -> bool:
-    return config.stage in STREAMED_STAGES or bool(config.streaming)
 
 
 def _of_answers(config: Any) -> bool:
@@ -128,11 +120,10 @@ class FeedingGroup:
         False,
         label="Streaming",
         section="Data",
-        help="Turns rows into tokens while the run trains, instead of all before: for sets larger "
-        "than memory; it needs max_steps.",
+        help="Turns rows into tokens while the run trains, instead of all before; a hub set is read "
+        "as it comes, for sets larger than memory or disk. It needs max_steps.",
         usual="off; on from millions of rows",
         goes_with=("max_steps", "buffer_size"),
-        applies=_streams,
     )
     buffer_size: int = setting(
         16384,
@@ -241,23 +232,10 @@ def streams_without_counting(config: RunConfig) -> Problem | None:
     return None
 
 
-def streams_single_rows(config: RunConfig) -> Problem | None:
-    """Rows come one by one: they can't be packed or grouped, and not every trainer takes them."""
+def streams_without_lengths(config: RunConfig) -> Problem | None:
+    """Rows come one by one, so they can't be grouped by a length that nobody knows yet."""
     if not config.streaming or not config.do_train:
         return None
-    if config.stage not in STREAMED_STAGES:
-        return Problem(
-            f"streaming is for stages {', '.join(STREAMED_STAGES)}, and the stage is "
-            f"{config.stage}.",
-            hint="Switch it off.",
-            setting="streaming",
-        )
-    if config.neat_packing or config.packing or (config.stage == "pt" and config.packing is None):
-        return Problem(
-            "streaming takes rows one by one and can't pack them.",
-            hint="Set packing: false, or switch streaming off.",
-            setting="neat_packing" if config.neat_packing else "packing",
-        )
     if config.train_sampling_strategy == "group_by_length":
         return Problem(
             "streaming doesn't know how long rows are before they come, so they can't be grouped "
@@ -270,7 +248,7 @@ def streams_single_rows(config: RunConfig) -> Problem | None:
 
 RULES = (
     ("7", streams_without_counting),
-    ("o102", streams_single_rows),
+    ("o102", streams_without_lengths),
     ("6", shares_are_of_sets),
     ("18", neat_packing_is_of_answers),
     ("o101", each_set_is_named),

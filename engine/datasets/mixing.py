@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, islice
+from typing import Any
 
 
 def mixed_order(
@@ -46,6 +47,71 @@ def mixed_order(
         if strategy == "interleave_once":
             left.discard(place)
     return order
+
+
+class Drawing:
+    """The same order, drawn as it goes on, where nobody knows how many rows a set has.
+
+    `has[place](row)` tells whether a set has a row, `after` continues where `state()` stood.
+    """
+
+    def __init__(
+        self,
+        has: Sequence[Callable[[int], bool]],
+        strategy: str,
+        shares: Sequence[float] | None,
+        seed: int,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._has = has
+        self._strategy = strategy
+        self._shares = shares
+        self._seed = seed
+        if after is not None:
+            self._there, self.taken = list(after["there"]), list(after["taken"])
+            self._left, self._running = set(after["left"]), set(after["running"])
+            self._drawn = int(after["drawn"])
+            return
+        self._there = [place for place, rows in enumerate(has) if rows(0)]
+        self._left = {place for place in self._there if not shares or shares[place] > 0}
+        self._running = set(self._left)  # the sets that have not run out yet
+        self.taken = [0] * len(has)  # the row of each set that comes next
+        self._drawn = 0
+
+    def state(self) -> dict[str, Any]:
+        """What was drawn so far, for `after`."""
+        return {
+            "there": self._there,
+            "taken": list(self.taken),
+            "left": sorted(self._left),
+            "running": sorted(self._running),
+            "drawn": self._drawn,
+        }
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(set, row) pairs."""
+        draws: Iterator[int] | None = None
+        if self._strategy != "concat":
+            draws = islice(_draws(self._there, self._shares, self._seed), self._drawn, None)
+        while self._running:
+            place = min(self._left) if draws is None else next(draws)
+            self._drawn += 1
+            if place not in self._left:
+                continue
+            row = self.taken[place]
+            self.taken[place] = row + 1
+            # A set has run out with its last row, not with the draw after it.
+            if not self._has[place](row + 1):
+                self._run_out(place)
+            yield place, row
+
+    def _run_out(self, place: int) -> None:
+        self.taken[place] = 0
+        self._running.discard(place)
+        if self._strategy == "interleave_under":
+            self._running.clear()
+        if self._strategy in ("concat", "interleave_once"):
+            self._left.discard(place)
 
 
 def rows_used(sizes: Sequence[int], order: Sequence[int]) -> list[int]:

@@ -45,7 +45,8 @@ def packed(
     rows, length = len(train), config.cutoff_len
     if packs(config):
         train = pack(train, length)
-        notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
+        if rows:
+            notes.append(f"{rows:,} texts were packed into {len(train):,} rows.")
         whole, start = TokenRows(), 0
         for name, count in eval_counts.items():
             part = pack(held.chosen(range(start, start + count)), length)
@@ -65,7 +66,8 @@ def packed(
                 )
             )
         train = pack_whole(train, length, config.preprocessing_batch_size)
-        notes.append(filling(train, length))
+        if rows:
+            notes.append(filling(train, length))
     return train, held
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Bad rows told one by one; the others are counted.
 _TOLD = 10
 # Bad rows one behind the other after which a set is given up.
-_MOST_BAD = 10_000
+MOST_BAD = 10_000
 
 
 class StreamedRows:
@@ -50,14 +50,7 @@ class StreamedRows:
     def __init__(
         self, config: RunConfig, encoder: Encoder, sets: Sequence[RowIndex], skip: int = 0
     ) -> None:
-        self.cutoff = config.cutoff_len
-        self.buffer = config.buffer_size
-        self.dropped: Counter[str] = Counter()
-        self.tell: Callable[[str], None] | None = None
-        self._sets = sets
-        self._stops = config.bad_rows == "stop"
-        self._form = form_of(config.stage)
-        self._encode = encoding(encoder, self._form, config.stage)
+        self._take_in(config, encoder, sets)
         self._ends = list(accumulate(len(rows) for rows in sets))
         self._order: array[int] | None = None
         if config.mix_strategy != "concat" and len(sets) > 1:
@@ -69,8 +62,18 @@ class StreamedRows:
         whole = self._ends[-1] if self._order is None and self._ends else len(self._order or ())
         self._skip = min(skip, whole)
         self._count = whole - self._skip
-        self._bad: set[int] = set()
-        self._lock = threading.Lock()
+
+    def _take_in(self, config: RunConfig, encoder: Encoder, sets: Sequence[RowIndex]) -> None:
+        self.cutoff = config.cutoff_len
+        self.buffer = config.buffer_size
+        self.dropped: Counter[str] = Counter()
+        self.tell: Callable[[str], None] | None = None
+        self._sets = sets
+        self._stops = config.bad_rows == "stop"
+        self._form = form_of(config.stage, config.distill_on == "samples")
+        self._encode = encoding(encoder, self._form, config.stage)
+        self._bad: set[tuple[str, int]] = set()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return self._count
@@ -79,18 +82,22 @@ class StreamedRows:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        for further in range(min(_MOST_BAD, len(self))):
+        for further in range(min(MOST_BAD, len(self))):
             found = self._row((index + further) % len(self))
             if found is not None:
                 return found
         raise BadInput(
             Problem(
-                f"{min(_MOST_BAD, len(self)):,} rows one behind the other can't be used.",
+                f"{min(MOST_BAD, len(self)):,} rows one behind the other can't be used.",
                 f"dataset {self._place(index)[0].name}",
                 "Look at the set: finetui datasets check lists what is wrong.",
                 "dataset",
             )
         )
+
+    def before(self, index: int) -> dict[str, Any]:
+        """The row before another; the last one for the first."""
+        return self[index - 1]
 
     @property
     def tokens(self) -> int:
@@ -125,13 +132,13 @@ class StreamedRows:
         if isinstance(row, Encoded) and not any(row.trained):
             row = RowProblem(rows.name, number + 1, NOTHING_TRAINED)
         if isinstance(row, RowProblem):
-            self._leave_out(index, RowProblem(rows.name, row.row, row.reason))
+            self._leave_out(RowProblem(rows.name, row.row, row.reason))
             return None
         made = new_rows(self._form)
         made.append(row)
         return made[0]
 
-    def _leave_out(self, index: int, problem: RowProblem) -> None:
+    def _leave_out(self, problem: RowProblem) -> None:
         if self._stops:
             raise BadInput(
                 Problem(
@@ -143,39 +150,13 @@ class StreamedRows:
                 )
             )
         with self._lock:
-            if index in self._bad:
+            if (problem.dataset, problem.row) in self._bad:
                 return
             if len(self._bad) < 1_000_000:
-                self._bad.add(index)
+                self._bad.add((problem.dataset, problem.row))
             self.dropped[problem.dataset] += 1
             told = self.dropped.total() <= _TOLD
         if told and self.tell:
             self.tell(f"Left out: {problem}.")
 
 
-def streamed(
-    config: RunConfig, encoder: Encoder, sets: Sequence[RowIndex]
-) -> tuple[StreamedRows, StreamedRows | None, list[str]]:
-    """The rows to train on and, with `val_size`, those held out: the first ones. And what to say.
-
-    Raises BadInput where there is nothing to train on.
-    """
-    whole = StreamedRows(config, encoder, sets)
-    held = int(config.val_size)
-    if not len(whole) or held >= len(whole):
-        raise BadInput(
-            Problem(
-                f"The sets hold {len(whole):,} rows, of which val_size takes {held:,}: none is "
-                "left to train on.",
-                "dataset",
-                "Choose larger sets, or a smaller val_size.",
-                "val_size" if held else "dataset",
-            )
-        )
-    names = ", ".join(f"{rows.name} {len(rows):,}" for rows in sets)
-    notes = [
-        f"Rows become tokens while the run trains, shuffled {config.buffer_size:,} at a time: "
-        f"{names}. Bad ones are told as they are met; the next one stands in for each."
-    ]
-    rest = StreamedRows(config, encoder, sets, held)
-    return rest, (whole if held else None), notes

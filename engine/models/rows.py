@@ -10,6 +10,8 @@ from typing import Any, Protocol
 ANSWER_SHARE = 0.6
 # Rows that are looked at for what they share.
 _LOOKED_AT = 64
+# And where rows can only be read on.
+_LOOKED_AT_ON_THE_WAY = 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def facts_of_rows(rows: Rows, longest: int) -> RowFacts:
     as a micro-batch of them is what decides.
     """
     places = range(len(rows))
+    if getattr(rows, "one_way", False):
+        places = places[:_LOOKED_AT_ON_THE_WAY]
     if len(rows) > 2 * _LOOKED_AT:
         places = [*places[:_LOOKED_AT], *places[-_LOOKED_AT:]]  # type: ignore[assignment]
     looked_at = [rows[place] for place in places]

@@ -36,7 +36,7 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
 
     if isinstance(rows, StreamedRows):
         numbers = pyarrow.array(numpy.arange(len(rows), dtype=numpy.int64))
-        return datasets.Dataset(pyarrow.table({"row": numbers})).with_transform(_fetching(rows))
+        return datasets.Dataset(pyarrow.table({"row": numbers})).with_transform(fetching(rows))
     if isinstance(rows, TokenRows) and type(rows) is TokenRows and not rows.has_pictures:
         return datasets.Dataset(_table(rows))
     tokens: dict[str, tuple[array[int], array[int]]] = {}
@@ -62,7 +62,7 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
     return datasets.Dataset(pyarrow.table(columns))
 
 
-def _fetching(rows: StreamedRows) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
+def fetching(rows: StreamedRows) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
     """Row numbers into rows, when they are asked for."""
 
     def fetch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -31,11 +31,14 @@ def sets_of(
 
 def stream_of(prepared: Prepared, session: JobSession) -> StreamedRows | None:
     """The rows that are encoded while the run trains, their bad ones told in its log."""
+    from engine.datasets.stream_windows import WindowedRows
     from engine.datasets.streaming import StreamedRows
 
     if not isinstance(prepared.train, StreamedRows):
         return None
     prepared.train.tell = lambda text: session.say(text, "note")
+    if isinstance(prepared.train, WindowedRows) and session.folder is not None:
+        prepared.train.keep_marks(session.folder / "stream.jsonl")
     return prepared.train
 
 

@@ -17,7 +17,7 @@ median of the paired ratios to TRL's trainer: TRL 23; padded 28 (1.29); end to e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,14 @@ from trl import KTOTrainer
 
 from engine.models.head import forward_at
 from engine.training.collate import IGNORED
+from engine.training.dataset import fetching
 from engine.training.references import Reference
 from engine.training.run_trainer import RunTrainer
 
 if TYPE_CHECKING:
     import datasets
 
+    from engine.datasets.streaming import StreamedRows
     from engine.training.forms import Collator
 
 NEIGHBOUR = "neighbour_ids"
@@ -64,14 +66,31 @@ class Kto:
         return weights * (1 - torch.sigmoid(self.beta * margin))
 
 
-def with_neighbours(rows: datasets.Dataset) -> datasets.Dataset:
-    """The rows with the answer of the row before each (of the last one for the first)."""
+def with_neighbours(rows: datasets.Dataset, stream: StreamedRows | None = None) -> datasets.Dataset:
+    """The rows with the answer of the row before each (of the last one for the first).
+
+    Of a stream it is made for a micro-batch of one row alone: others pair among themselves.
+    """
     import datasets
 
+    if stream is not None:
+        return rows.with_transform(_with_neighbour(stream))
     table = rows.data.table
     answers = table.column("completion_ids").combine_chunks()
     before = [len(rows) - 1, *range(len(rows) - 1)]
     return datasets.Dataset(table.append_column(NEIGHBOUR, answers.take(before)))
+
+
+def _with_neighbour(stream: StreamedRows) -> Callable[[dict[str, list[Any]]], dict[str, Any]]:
+    fetch = fetching(stream)
+
+    def fetch_both(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        found = fetch(batch)
+        if len(batch["row"]) == 1:
+            found[NEIGHBOUR] = [stream.before(batch["row"][0])["completion_ids"]]
+        return found
+
+    return fetch_both
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, cycle, islice
 
-from engine.training.dataset import EpochSampler
+from engine.training.dataset import EpochSampler, StreamSampler
 
 
 class GroupSampler:
@@ -17,7 +18,9 @@ class GroupSampler:
     out, and all of a set that is smaller than a round).
     """
 
-    def __init__(self, order: EpochSampler, prompts: int, answers: int, repeats: int) -> None:
+    def __init__(
+        self, order: EpochSampler | StreamSampler, prompts: int, answers: int, repeats: int
+    ) -> None:
         self._order = order
         self._prompts = prompts
         self._answers = answers
@@ -35,12 +38,15 @@ class GroupSampler:
         return self.rounds * self._prompts * self._answers * self._repeats
 
     def __iter__(self) -> Iterator[int]:
-        rows = list(self._order)
-        if not rows:
+        rows = iter(self._order)
+        begin = list(islice(rows, self._prompts))
+        if not begin:
             return
-        for number in range(self.rounds):
-            first = number * self._prompts
-            asked = [rows[place % len(rows)] for place in range(first, first + self._prompts)]
+        # Taken one by one: a stream's order is never held whole.
+        rows = chain(begin, rows)
+        for _ in range(self.rounds):
+            asked = list(islice(rows, self._prompts))
+            asked += islice(cycle(begin), self._prompts - len(asked))
             for _ in range(self._repeats):
                 for row in asked:
                     yield from [row] * self._answers

@@ -32,7 +32,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from engine.events import Completion, Completions
-from engine.training.dataset import EpochSampler
+from engine.training.dataset import EpochSampler, StreamSampler
 from engine.training.groups.order import GroupSampler
 from engine.training.references import Reference
 from engine.training.rewards.functions import MODEL_REWARD
@@ -94,7 +94,11 @@ class GroupRunTrainer(RunTrainer):
         args = self.args
         seed = args.seed if args.data_seed is None else args.data_seed
         prompts = args.generation_batch_size // self.num_generations
-        order = EpochSampler(list(rows["length"]), self._order, seed, prompts)
+        order: EpochSampler | StreamSampler
+        if self._stream is not None:
+            order = StreamSampler(self._stream, self._order, seed)
+        else:
+            order = EpochSampler(list(rows["length"]), self._order, seed, prompts)
         repeats = self.num_iterations * args.steps_per_generation
         return GroupSampler(order, prompts, self.num_generations, repeats)
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from engine.training.rewards.model import RewardModel
 
 
+# Rows of a stream that are looked at for right answers.
+STREAMED_LOOK = 256
+
+
 @dataclass(frozen=True)
 class Scores:
     """`total` (answers,) in fp32; `each` holds, answer by answer, what every source gave by name
@@ -103,9 +107,17 @@ def check_answers(parts: Parts, scoring: Scoring) -> None:
     Rows without are told in a note. Raises BadInput where nothing could be rewarded.
     """
     comparing = [f.name for f in scoring.functions if f.name in NEEDS_REFERENCE]
-    answers = parts.train["answer"]
+    if not comparing:
+        return
+    # Of a stream, which is read as the run goes on, the first rows tell.
+    first = range(min(len(parts.train), STREAMED_LOOK))
+    answers = (
+        parts.train["answer"]
+        if parts.stream is None
+        else [parts.stream[place]["answer"] for place in first]
+    )
     total, lacking = len(answers), sum(not answer.strip() for answer in answers)
-    if not comparing or not lacking:
+    if not lacking:
         return
     if lacking == total and len(comparing) == len(scoring.functions) and scoring.model is None:
         raise BadInput(
@@ -117,8 +129,9 @@ def check_answers(parts: Parts, scoring: Scoring) -> None:
                 setting="reward_funcs",
             )
         )
+    which = "rows" if parts.stream is None else "first rows"
     parts.session.say(
-        f"{lacking} of {total} rows have no right answer: {', '.join(comparing)} gives their "
+        f"{lacking} of {total} {which} have no right answer: {', '.join(comparing)} gives their "
         "answers no reward.",
         "note",
     )

@@ -56,6 +56,16 @@ def _longest_sampled(parts: Parts) -> int:
     config = parts.config
     if config.max_new_tokens:
         return parts.longest + config.max_new_tokens
+    if parts.longest >= config.max_length and parts.stream is not None:
+        raise BadInput(
+            Problem(
+                f"A streamed prompt may have cutoff_len {parts.longest:,} tokens, and max_length "
+                f"{config.max_length:,} leaves no room for an answer.",
+                where="max_length",
+                hint="Set max_new_tokens, or lower cutoff_len.",
+                setting="max_length",
+            )
+        )
     if parts.longest >= config.max_length:
         raise BadInput(
             Problem(

@@ -25,7 +25,7 @@ def build_trainer(parts: Parts) -> FeedbackTrainer:
     reference = load_reference(parts)
     _say_what_is_off(parts)
     options = parts.run_options()
-    options["train_dataset"] = with_neighbours(parts.train)
+    options["train_dataset"] = with_neighbours(parts.train, parts.stream)
     options["eval_dataset"] = None if held is None else with_neighbours(held)
     return FeedbackTrainer(
         **options,
@@ -65,6 +65,8 @@ def _say_what_is_off(parts: Parts) -> None:
             "per_device_train_batch_size where memory allows it.",
             "note",
         )
+    if parts.stream is not None:
+        return  # how many rows are desirable is not known before all were read
     labels = parts.train["label"]
     liked = sum(labels)
     disliked = len(labels) - liked
