@@ -212,6 +212,17 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _action("data.folder", "d", _m("folder"), _m("Another dataset folder"), "folder", 3),
     _action("data.add", "a plus", _m("add"), _m("Make a set of a file of rows"), "add_set", 4),
+    _action(
+        "data.edit", "E", _m("correct"), _m("Correct the set: name, columns, file"), "edit_set", 5
+    ),
+    _action(
+        "data.remove",
+        "R delete",
+        _m("take off"),
+        _m("Take the set off the list; its files stay"),
+        "remove_set",
+        6,
+    ),
     _action("rows.next", "down", _m("row"), _m("Next row"), "next_row", 1, False, "↑↓"),
     _action("rows.previous", "up", "", _m("Previous row"), "previous_row", 0, False),
     _action("rows.down", "j", "", _m("Scroll a long row down"), "scroll_lines(1)", 0, False),

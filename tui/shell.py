@@ -90,6 +90,14 @@ class Shell(App[int]):
         """Make a set of a file."""
         raise NotImplementedError
 
+    def action_edit_set(self) -> None:
+        """Correct the set in the list."""
+        raise NotImplementedError
+
+    def action_remove_set(self) -> None:
+        """Take the set in the list off it."""
+        raise NotImplementedError
+
     def action_resume_run(self) -> None:
         """Go on from a checkpoint of the run in the list."""
         raise NotImplementedError

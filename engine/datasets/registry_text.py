@@ -62,7 +62,7 @@ def with_change(
     if name not in spans:
         raise gone(name, path)
     if new_name != name and new_name in spans:
-        raise taken(new_name, path)
+        raise taken(new_name, path, "Choose another name.")
     span, old = spans[name], json.loads(body)
     value = body[span.start : span.stop]
     if old[name] != dict(entry) or list(old[name]) != list(entry):
@@ -108,15 +108,11 @@ def entries_in(text: str, path: Path) -> dict[str, Any]:
     return found
 
 
-def taken(name: str, path: Path) -> BadInput:
-    return BadInput(
-        Problem(
-            f"There is a set {name!r} already.",
-            str(path),
-            "Choose another name, or say that it is to be replaced.",
-            "dataset",
-        )
-    )
+_OVER = "Choose another name, or say that it is to be replaced."
+
+
+def taken(name: str, path: Path, hint: str = _OVER) -> BadInput:
+    return BadInput(Problem(f"There is a set {name!r} already.", str(path), hint, "dataset"))
 
 
 def gone(name: str, path: Path) -> BadInput:

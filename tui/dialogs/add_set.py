@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 from tui.actions import bindings
-from tui.dialogs.set_words import COLUMNS, PARTS, TAGS, TOLD, WORDS
+from tui.dialogs.set_words import COLUMNS, PARTS, TAGS, TOLD, typed_fault, word
 from tui.language import _
 from tui.panes.row_views import row_lines
 from tui.shell import shell
@@ -69,6 +69,9 @@ class AddSet(ModalScreen[str | None]):
         Binding("k", "scroll(-1)", "rows up", show=False),
     ]
 
+    # Whether it may be written over a set of that name.
+    can_replace = True
+
     def __init__(self, studio: Studio, source: str, folder: Path | None) -> None:
         super().__init__()
         self.studio = studio
@@ -85,9 +88,18 @@ class AddSet(ModalScreen[str | None]):
         self._left = False
         self.part: dict[str, str] = {}
 
+    @property
+    def heading(self) -> str:
+        return _("A new set")
+
+    @property
+    def verb(self) -> str:
+        """What is done at the end."""
+        return _("add it")
+
     def compose(self) -> ComposeResult:
         with Container():
-            form = SetForm(_("A new set"), empty=_("Its rows are being read …"))
+            form = SetForm(self.heading, empty=_("Its rows are being read …"))
             form.active = True
             yield form
             preview = RowsPreview(_("its first rows"))
@@ -103,7 +115,7 @@ class AddSet(ModalScreen[str | None]):
             [
                 KeyHint("Enter", _("edit"), "enter"),
                 KeyHint("←→", _("choose")),
-                KeyHint("w", _("add it")),
+                KeyHint("w", self.verb),
                 KeyHint("j k", _("scroll the rows"), "j"),
                 KeyHint("Esc", _("leave"), "escape"),
             ],
@@ -209,7 +221,7 @@ class AddSet(ModalScreen[str | None]):
         if self.found is None or not self.is_attached:
             return
         form = self.query_one(SetForm)
-        form.set_title(f"{_('A new set')}   {Path(self.source).name or self.source}")
+        form.set_title(f"{self.heading}   {Path(self.source).name or self.source}")
         form.set_rows(self._rows(self.found))
         preview = self.query_one(RowsPreview)
         seen = self.found.look
@@ -220,17 +232,15 @@ class AddSet(ModalScreen[str | None]):
 
     def _rows(self, found: Found) -> list[FormRow]:
         draft = found.draft
-        rows = [
-            FormRow("name", _("name"), draft.name, problem=_(self.name_fault)),
-        ]
-        if self.name_fault or self.replacing:
+        rows = [FormRow("name", _("name"), draft.name, problem=_(self.name_fault))]
+        if self.can_replace and (self.name_fault or self.replacing):
             over = "x" if self.replacing else ""
             rows.append(FormRow("replace", _("write over it"), over, "switch"))
         for part, label in PARTS.items() if draft.path is None else ():
             rows.append(FormRow(part, _(label), self.part.get(part, "")))
-        rows.append(FormRow("rows_are", _("rows are"), _word(draft.rows_are), "choice"))
+        rows.append(FormRow("rows_are", _("rows are"), word(draft.rows_are), "choice"))
         if draft.rows_are != "text":
-            rows.append(FormRow("judged", _("answers"), _word(draft.judged), "choice"))
+            rows.append(FormRow("judged", _("answers"), word(draft.judged), "choice"))
         rows.append(FormRow("", _("Columns"), kind="heading"))
         for name in draft.asked_columns:
             label = _("text") if draft.rows_are == "text" else _(COLUMNS[name])
@@ -242,14 +252,18 @@ class AddSet(ModalScreen[str | None]):
             value = draft.tags.get(name, NONE)
             rows.append(FormRow(f"tags.{name}", _(TAGS[name]), value, "choice"))
         rows.append(FormRow("", _("Entry"), kind="heading"))
+        return [*rows, *self._entry_rows(draft)]
+
+    def _entry_rows(self, draft: Draft) -> list[FormRow]:
+        """What is said of the set as a whole, and where."""
         samples = thousands(draft.num_samples) if draft.num_samples else _("all")
         typed = str(draft.num_samples or "")
-        rows.append(FormRow("num_samples", _("random rows of it"), samples, typed=typed))
+        rows = [FormRow("num_samples", _("random rows of it"), samples, typed=typed)]
         keep, _folder = self.places[self.keep]
         kind = "choice" if len(self.places) > 1 else "note"
-        label = _("written into") if kind == "choice" else f"{_('written into')} {_word(keep)}"
+        label = _("written into") if kind == "choice" else f"{_('written into')} {word(keep)}"
         told = _(TOLD[keep])
-        rows.append(FormRow("keep", label, _word(keep), kind, remark=told))  # type: ignore[arg-type]
+        rows.append(FormRow("keep", label, word(keep), kind, remark=told))  # type: ignore[arg-type]
         told = _("is being added …") if self.writing else "Enter"
         rows.append(FormRow("write", _("Add it"), told, "fold", problem=self.fault))
         return rows
@@ -318,20 +332,19 @@ class AddSet(ModalScreen[str | None]):
 
     def on_form_list_typing(self, event: FormList.Typing) -> None:
         event.stop()
-        self.query_one(SetForm).show_typed_problem(_fault_of(event.key, event.text))
+        self.query_one(SetForm).show_typed_problem(typed_fault(event.key, event.text))
 
     def on_form_list_edited(self, event: FormList.Edited) -> None:
         event.stop()
         form = self.query_one(SetForm)
-        fault = _fault_of(event.key, event.text)
+        fault = typed_fault(event.key, event.text)
         if fault or self.found is None:
             form.show_typed_problem(fault)
             return
         form.close_editor()
         text = event.text.strip()
-        if event.key in PARTS:
-            self.part[event.key] = text
-            self._read()
+        if event.key in PARTS or event.key == "file":
+            self._typed_source(event.key, text)
         elif event.key == "name":
             self.name_fault, self.replacing = "", False
             self._put(replace(self.found.draft, name=text))
@@ -339,6 +352,11 @@ class AddSet(ModalScreen[str | None]):
             self._put(
                 replace(self.found.draft, num_samples=int(text.replace(",", "") or 0) or None)
             )
+
+    def _typed_source(self, key: str, text: str) -> None:
+        """Another part of a hub's set, or another file, is to be looked at."""
+        self.part[key] = text
+        self._read()
 
     def _put(self, draft: Draft) -> None:
         assert self.found is not None
@@ -380,19 +398,3 @@ class AddSet(ModalScreen[str | None]):
     def action_leave(self) -> None:
         self._left = True  # what came of a fetch is kept for the next time
         self.dismiss(None)
-
-
-def _word(value: str) -> str:
-    return _(WORDS[value]) if value in WORDS else value
-
-
-def _fault_of(key: str, text: str) -> str:
-    """What is wrong with a typed value, in a sentence."""
-    if key in PARTS:
-        return ""
-    if key == "num_samples":
-        number = text.replace(",", "").strip()
-        return "" if not number or number.isdigit() else _("Type a whole number, or nothing.")
-    from engine.worker.new_sets import name_fault
-
-    return _(name_fault(text))

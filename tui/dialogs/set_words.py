@@ -1,5 +1,6 @@
 """What the parts of a registry entry are called for a person."""
 
+from tui.language import _
 from tui.language import marked as _m
 
 WORDS = {
@@ -31,3 +32,20 @@ TAGS = {
     "observation_tag": _m("tool result is called"), "function_tag": _m("tool call is called"),
     "system_tag": _m("system is called"),
 }  # fmt: skip
+
+
+def word(value: str) -> str:
+    """A value of an entry as a person reads it."""
+    return _(WORDS[value]) if value in WORDS else value
+
+
+def typed_fault(key: str, text: str) -> str:
+    """What is wrong with a typed value, in a sentence; empty where nothing is."""
+    if key in PARTS or key == "file":
+        return ""
+    if key == "num_samples":
+        number = text.replace(",", "").strip()
+        return "" if not number or number.isdigit() else _("Type a whole number, or nothing.")
+    from engine.worker.new_sets import name_fault
+
+    return _(name_fault(text))

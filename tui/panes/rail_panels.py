@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -213,6 +212,12 @@ class DataPanel(ListPanel):
     def action_add_set(self) -> None:
         shell(self).action_add_set()
 
+    def action_edit_set(self) -> None:
+        shell(self).action_edit_set()
+
+    def action_remove_set(self) -> None:
+        shell(self).action_remove_set()
+
 
 class SettingsPanel(Framed):
     """3 Settings: the eight lines that matter most, and what they come to."""
@@ -326,7 +331,7 @@ class RunsPanel(ListPanel):
             ago = _(age(time.time() - run.updated))
             if live is not None and live.run == run.name and not live.ended:
                 mark, role = state_mark("running")
-                last = next((x for x in reversed(live.losses) if math.isfinite(x)), last)
+                last = live.last_loss if live.last_loss is not None else last
                 figure, ago = loss(last), _("now")
             rows.append(ListRow(str(run.path), run.name, (figure, ago), mark=mark, mark_role=role))
         self.set_rows(rows)
