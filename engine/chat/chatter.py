@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.chat.generate import next_ids
-from engine.chat.pictures import prompt_tokens, seeing_ids, shown_turns
+from engine.chat.media import prompt_tokens, seeing_ids, shown_turns
 from engine.chat.prefix import KeptPrefix
 from engine.events import AnswerEnded, AnswerPiece, Event, LogLine
 from engine.problem import BadInput, Problem, Stopped
@@ -15,6 +15,7 @@ from engine.runs.session import Control, JobSession
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
+    from engine.datasets.medium import Medium
 
 # Pieces are handed on at this pace: a screen draws no faster, and few events cost little.
 _PIECE_SECONDS = 0.02
@@ -51,8 +52,8 @@ class Chatter:
         publish: Callable[[Event], object],
         control: Control | None = None,
     ) -> dict[str, Any]:
-        """Answer the last of `messages` (anything with role and content, and `pictures`: files, one
-        for each `<image>` in the text), publishing pieces.
+        """Answer the last of `messages` (anything with role and content, and files in `pictures`,
+        `videos` and `sounds`, one for each place in the text), publishing pieces.
 
         `sampling` gives the generation settings and the seed. Random draws go on from answer to
         answer, so that the same question asked again may be answered otherwise, and the whole
@@ -68,7 +69,7 @@ class Chatter:
             owner = getattr(publish, "__self__", self._session)
             control = getattr(owner, "control", self._session.control)
         prompt = self._prompt(messages, system)
-        pictures = shown_turns(messages)[1]
+        media = shown_turns(messages)[1]
         limit, by_context = self._limit(len(prompt), sampling)
         began = time.monotonic()
         writer = _Writer(self.loaded.encoder.tokenizer.backend, sampling, publish)
@@ -77,7 +78,7 @@ class Chatter:
         reason = "length"
         try:
             with interruptible(self.loaded.model, control.check):
-                for token in self._ids(prompt, pictures, sampling, limit, control):
+                for token in self._ids(prompt, media, sampling, limit, control):
                     tokens += 1
                     first = first or time.monotonic() - began
                     if token in self.loaded.eos_ids:
@@ -116,20 +117,20 @@ class Chatter:
         prompt = self._prompt(messages, system)
         limit, _ = self._limit(len(prompt), sampling)
         if shown_turns(messages)[1]:
-            raise ValueError("a conversation with pictures is answered by `answer`")
+            raise ValueError("a conversation with media is answered by `answer`")
         yield from self._choose(prompt, sampling, limit, check)
 
     def _ids(
         self,
         prompt: list[int],
-        pictures: Sequence[str],
+        media: Sequence[Medium],
         sampling: RunConfig,
         limit: int,
         control: Control,
     ) -> Iterator[int]:
         if self.loaded.pictures is not None:
             # What a cache that was cut back holds of a picture is not known by its ids.
-            return seeing_ids(self.loaded, prompt, pictures, sampling, limit, control.check)
+            return seeing_ids(self.loaded, prompt, media, sampling, limit, control.check)
         if sampling.num_beams > 1:
             return iter(self._beams(prompt, sampling, limit))
         return self._choose(prompt, sampling, limit, control.check)
@@ -170,15 +171,15 @@ class Chatter:
         return self._random
 
     def _prompt(self, messages: Sequence[Any], system: str | None) -> list[int]:
-        turns, pictures = shown_turns(messages)
-        if pictures and self.loaded.pictures is None:
-            from engine.models.vision import check_reads_pictures
+        turns, media = shown_turns(messages)
+        if media:
+            from engine.models.vision import check_reads_media
 
-            check_reads_pictures(self.loaded.sources.folder)
+            check_reads_media(self.loaded.sources.folder, media)
         if system and not (turns and turns[0]["role"] == "system"):
             turns.insert(0, {"role": "system", "content": system})
         text = self.loaded.encoder.render_prompt(turns)
-        ids = prompt_tokens(self.loaded.encoder, text, pictures)
+        ids = prompt_tokens(self.loaded.encoder, text, media)
         context = self.loaded.context
         if context is not None and len(ids) >= context:
             raise BadInput(

@@ -83,6 +83,8 @@ def _encoder(rows: RowIndex, config: RunConfig, asked: bool) -> Encoder | None:
     """The model's encoder; None, with a note, where the demo is not here and nobody named a model,
     and where the rows hold pictures that the model does not read."""
     from engine.datasets import Encoder
+    from engine.datasets.media_rows import reads_only
+    from engine.datasets.medium import words
     from engine.models.locate import resolve
 
     out = output()
@@ -93,10 +95,12 @@ def _encoder(rows: RowIndex, config: RunConfig, asked: bool) -> Encoder | None:
             raise
         out.tell(f"note: nothing is tokenised: {visible(error.problem.what)}")
         return None
-    if rows.info.columns.images and encoder.pictures is None:
+    reads = encoder.pictures.placeholders if encoder.pictures is not None else ()
+    missing = [kind for kind in rows.info.media if kind not in reads]
+    if missing:
         out.tell(
-            "note: nothing is tokenised: the rows hold pictures, and the model reads only text. "
-            "Name a vision-language model with --model."
+            f"note: nothing is tokenised: the rows hold {words(missing)}, and the model reads only "
+            f"{reads_only(reads)}. Name one that reads {words(missing)} with --model."
         )
         return None
     return encoder

@@ -12,10 +12,13 @@ from typing import Any
 
 from engine.datasets.draft import ColumnFacts, Draft, Judged, RowsAre
 from engine.datasets.example import Example
-from engine.datasets.files import SUFFIXES, Rows, open_path
+from engine.datasets.files import SUFFIXES, Rows
 from engine.datasets.formats import RowFault, convert
 from engine.datasets.formats.fields import shown
 from engine.datasets.index.packed import inner_suffix, is_packed
+from engine.datasets.medium import ANY_PLACEHOLDER, kinds_of, words
+from engine.datasets.local import open_local
+from engine.datasets.registry import DatasetInfo
 from engine.problem import BadInput, Problem
 
 # Rows that are looked at. Enough to meet rare roles, few enough to be read at once.
@@ -70,7 +73,7 @@ def detect(path: Path) -> Draft:
     path = path.expanduser()
     if not path.exists():
         raise _bad(f"There is no file {path.name}.", path, "Check the path.")
-    rows = open_path(path)
+    rows = open_local(DatasetInfo(path.name, path.parent, path.name))
     try:
         return detect_rows(rows, _name_of(path), path, {"file_name": path.name})
     finally:
@@ -361,17 +364,18 @@ def _media_warnings(
 ) -> list[str]:
     warnings = []
     root = media_root or (draft.path.absolute().parent if draft.path is not None else Path())
-    paths = [path for example in examples for path in example.media]
-    gone = [path for path in paths if "://" not in path and not (root / path).is_file()]
-    gone = [path for path in gone if path != "(embedded)"]
+    media = [medium for example in examples for medium in example.media]
+    gone = [one for one in media if "://" not in one.name and not (root / one.name).exists()]
+    gone = [one for one in gone if one.name != "(embedded)"]
     if gone:
+        held = words(kinds_of(media))
         warnings.append(
-            f"{len(gone):,} of {len(paths):,} pictures are not in {root}, such as {gone[0]}; "
+            f"{len(gone):,} of {len(media):,} {held} are not in {root}, such as {gone[0].name}; "
             "media_dir says where to look."
         )
     for example in examples:
         text = "".join(message.content for message in example.messages)
-        places = len(re.findall("<image>|<video>|<audio>", text))
+        places = len(ANY_PLACEHOLDER.findall(text))
         if example.media and places != len(example.media):
             warnings.append(
                 f"Row {example.source_row:,} has {len(example.media)} media and {places} places."

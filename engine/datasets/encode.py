@@ -18,15 +18,11 @@ from engine.datasets.endings import end_ids, prompt_untrained
 from engine.datasets.example import Example, Message, RowProblem
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.marking import starts_of
-from engine.datasets.media.chat_parts import PictureFormat, config_of, picture_words
+from engine.datasets.media.chat_parts import MediaFormat, config_of, media_words
 from engine.datasets.media.counts import counted
+from engine.datasets.media_rows import MediaReader, check_placeholders, kept_around, unread
+from engine.datasets.medium import Medium
 from engine.datasets.packing import packs
-from engine.datasets.picture_rows import (
-    READS_TEXT,
-    PictureReader,
-    check_placeholders,
-    kept_around,
-)
 from engine.datasets.shapes import Shapes
 from engine.datasets.thoughts import with_empty_thoughts
 from engine.datasets.tokenizer import FastTokenizer
@@ -58,8 +54,8 @@ class Encoder:
         self.tokenizer = FastTokenizer(model_folder, bool(config.trust_remote_code))
         self.tokenizer.add_new(config)
         weights_folder = weights_folder or model_folder
-        words = picture_words(config_of(weights_folder), self.tokenizer)
-        format_of = ChatFormat if words is None else partial(PictureFormat, words)
+        words = media_words(config_of(weights_folder), self.tokenizer)
+        format_of = partial(MediaFormat, words) if words else ChatFormat
         self.chat: ChatFormat = format_of(
             self.tokenizer,
             config.template,
@@ -69,9 +65,9 @@ class Encoder:
         )
         if config.train_on_prompt and self.chat.efficient_eos:
             raise prompt_untrained(config.template or "")
-        # How pictures become tokens; None for a model that reads none.
-        self.pictures: PictureReader | None = (
-            None if words is None else counted(weights_folder, words, self.tokenizer, config)
+        # How media become tokens; None for a model that reads only text.
+        self.pictures: MediaReader | None = (
+            counted(weights_folder, words, self.tokenizer, config) if words else None
         )
         self.notes: tuple[str, ...] = tuple(self.chat.notes)
         self.cutoff = config.cutoff_len
@@ -260,14 +256,16 @@ class Encoder:
         if self.pictures is None and not example.media:
             text, spans = self._with_answers(turns, tools)
             return Plan(text, spans, turns, tools)
-        if self.pictures is None:
-            raise RowFault(READS_TEXT)
-        check_placeholders(example)
+        refused = unread(example.media, self.pictures)
+        if refused or self.pictures is None:
+            raise RowFault(refused)
+        check_placeholders(example, self.pictures.placeholders)
         text, spans = self._with_answers(turns, tools)
         plan = Plan(text, spans, turns, tools)
         if not example.media:
             return plan
         laid = self.pictures.lay_out(text, example.media)
+        plan = replace(plan, media=example.media)
         return replace(plan, laid=laid, marked=self._mark(laid.ids, laid.starts, plan, laid.inside))
 
     def _with_answers(self, turns: Turns, tools: Tools) -> tuple[str, list[Span]]:
@@ -278,20 +276,21 @@ class Encoder:
             return text, spans
         return with_empty_thoughts(text, spans, self.chat.way, self.chat.thinking)
 
-    def prompt_ids(self, text: str, pictures: Sequence[str] = ()) -> list[int]:
-        """`text`, rendered by this encoder, as tokens, with those of its pictures. Raises RowFault
-        for pictures that can't be read."""
-        if not pictures:
+    def prompt_ids(self, text: str, media: Sequence[Medium] = ()) -> list[int]:
+        """`text`, rendered by this encoder, as tokens, with those of its media. Raises RowFault
+        for media that can't be read."""
+        if not media:
             return self.tokenizer.encode(text)
-        if self.pictures is None:
-            raise RowFault(READS_TEXT)
-        return self.pictures.lay_out(text, pictures).ids
+        refused = unread(media, self.pictures)
+        if refused or self.pictures is None:
+            raise RowFault(refused)
+        return self.pictures.lay_out(text, media).ids
 
-    def read_pictures_by(self, reader: PictureReader) -> None:
-        """From now on pictures become tokens as `reader`, the model's own processor, has them."""
+    def read_media_by(self, reader: MediaReader) -> None:
+        """From now on media become tokens as `reader`, the model's own processor, has them."""
         self.pictures = reader
-        if isinstance(self.chat, PictureFormat):
-            self.chat.write_as(replace(self.chat.words, token=reader.placeholder))
+        if isinstance(self.chat, MediaFormat):
+            self.chat.write_as(reader.placeholders)
 
     def _conversation(self, example: Example) -> tuple[Message, ...]:
         """The turns with their answer: of a pair of answers, the better one."""
@@ -341,7 +340,7 @@ class Encoder:
         inside: Sequence[bool] | None = None,
         in_bytes: bool = False,
     ) -> Marked:
-        """`inside` tells which tokens are of pictures: they train nothing, and are never cut.
+        """`inside` tells which tokens are of media: they train nothing, and are never cut.
         Raises RowFault where the cutoff leaves them no room."""
 
         def token_at(place: int) -> int:
@@ -363,7 +362,9 @@ class Encoder:
             if inside is None:
                 stays = kept(ranges, len(ids), self.cutoff, header, self._mask_history)
             else:
-                stays = kept_around(inside, ranges, self.cutoff, header, self._mask_history)
+                stays = kept_around(
+                    plan.media, inside, ranges, self.cutoff, header, self._mask_history
+                )
         if inside is not None:
             trained = [mark and not within for mark, within in zip(trained, inside, strict=True)]
         return Marked(ids, starts, trained, stays, plan.text)
@@ -383,12 +384,12 @@ class Encoder:
             stays = [place < self.cutoff for place in range(len(ids))]
         return Marked(ids, starts, [True] * len(ids), stays, text)
 
-    def _encoded(self, row: Marked, pictures: tuple[str, ...]) -> Encoded:
+    def _encoded(self, row: Marked, media: tuple[Medium, ...]) -> Encoded:
         if row.stays is None:
-            return Encoded(row.ids, row.trained, 0, row.text, pictures)
+            return Encoded(row.ids, row.trained, 0, row.text, media)
         ids = [token for token, stays in zip(row.ids, row.stays, strict=True) if stays]
         trained = [mark for mark, stays in zip(row.trained, row.stays, strict=True) if stays]
-        return Encoded(ids, trained, len(row.ids) - len(ids), row.text, pictures)
+        return Encoded(ids, trained, len(row.ids) - len(ids), row.text, media)
 
 
 def _message(value: Any) -> Message:

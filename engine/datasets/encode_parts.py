@@ -14,7 +14,8 @@ from engine.datasets.cutoff import share
 from engine.datasets.encode import Answered, Encoder
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.picture_rows import kept_around
+from engine.datasets.media_rows import kept_around
+from engine.datasets.medium import Medium
 from engine.datasets.stage_rows import EncodedParts, RowForm
 
 
@@ -66,23 +67,30 @@ def _pair(encoder: Encoder, example: Example) -> EncodedParts:
     if better.inside is None:
         prompt, room = _cut(encoder, prompt, longest, better.header)
     else:
-        prompt, room = _cut_around(encoder, prompt, better.inside[:common], longest, better.header)
+        prompt, room = _cut_around(
+            encoder, example.media, prompt, better.inside[:common], longest, better.header
+        )
     chosen, rejected = chosen[:room], rejected[:room]
     if not chosen or not rejected or chosen == rejected:
         raise RowFault("nothing that tells its answers apart is left after the cutoff")
     cut = whole - len(prompt) * 2 - len(chosen) - len(rejected)
-    return EncodedParts((prompt, chosen, rejected), cut=cut, pictures=example.media)
+    return EncodedParts((prompt, chosen, rejected), cut=cut, media=example.media)
 
 
 def _cut_around(
-    encoder: Encoder, prompt: list[int], inside: list[bool], answer: int, header: int
+    encoder: Encoder,
+    media: Sequence[Medium],
+    prompt: list[int],
+    inside: list[bool],
+    answer: int,
+    header: int,
 ) -> tuple[list[int], int]:
-    """As `_cut`, but pictures' tokens stay. Raises RowFault where they leave no room."""
+    """As `_cut`, but media's tokens stay. Raises RowFault where they leave no room."""
     if encoder.cutoff is None or len(prompt) + answer <= encoder.cutoff:
         return prompt, answer
     whole = [(len(prompt), len(prompt) + answer)]
     marks = [*inside, *([False] * answer)]
-    stays = kept_around(marks, whole, encoder.cutoff, lambda _: header)
+    stays = kept_around(media, marks, whole, encoder.cutoff, lambda _: header)
     kept = [token for token, mark in zip(prompt, stays, strict=False) if mark]
     return kept, sum(stays[len(prompt) :])
 

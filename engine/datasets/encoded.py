@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.datasets.answers import Span
-from engine.datasets.picture_rows import Laid
+from engine.datasets.media_rows import Laid
+from engine.datasets.medium import Medium
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
@@ -16,13 +17,14 @@ IGNORED = -100  # the label that torch's cross entropy leaves out
 class Encoded:
     """A row as tokens. `trained[i]` tells whether token i counts in the loss; `labels` hold the
     id there and -100 elsewhere. `cut` is how many tokens the cutoff took, `text` the whole text
-    before that. `pictures` names the row's pictures, in the order of their tokens."""
+    before that. `media` are the row's, those of a kind in the order of their
+    tokens."""
 
     ids: list[int]
     trained: list[bool]
     cut: int
     text: str
-    pictures: tuple[str, ...] = ()
+    media: tuple[Medium, ...] = ()
 
     @property
     def labels(self) -> list[int]:
@@ -32,7 +34,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class TokenPiece:
-    """One token for the token view; the pieces' texts joined are the row's text (a picture's tokens
+    """One token for the token view; the pieces' texts joined are the row's text (a medium's tokens
     but the last have none)."""
 
     text: str
@@ -43,7 +45,7 @@ class TokenPiece:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A row rendered: its text, the answers in it, and what the cutoff needs to know of turns.
-    `marked` is the row as tokens where it has pictures."""
+    `marked` is the row as tokens where it has `media`."""
 
     text: str
     spans: list[Span]
@@ -51,12 +53,13 @@ class Plan:
     tools: list[Mapping[str, Any]] | None
     laid: Laid | None = None
     marked: Marked | None = None
+    media: tuple[Medium, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A row up to its last answer, which stands at ids[start:stop]. `header` is how many tokens
-    before it open its turn. `inside` tells which tokens are of pictures, where there are any."""
+    before it open its turn. `inside` tells which tokens are of media, where there are any."""
 
     ids: list[int]
     start: int

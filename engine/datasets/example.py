@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from engine.datasets.medium import Medium
+
 Role = Literal["user", "assistant", "system", "tool"]
 Kind = Literal["conversation", "preference", "feedback", "text"]
 
@@ -31,7 +33,8 @@ class Example:
     `messages` hold user, assistant, tool and later system turns; the opening system text stands in
     `system`. A preference row has its prompt in `messages` and the answers in `chosen` and
     `rejected`; a feedback row is a conversation with a `label`; a text row has only `text`.
-    `media` lists the pictures, videos and sounds that the row points to.
+    `media` lists the pictures, videos and sounds that the row points to, those of a kind in the
+    order of their placeholders.
     """
 
     kind: Kind
@@ -43,7 +46,7 @@ class Example:
     rejected: Message | None = None
     label: bool | None = None
     text: str = ""
-    media: tuple[str, ...] = ()
+    media: tuple[Medium, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

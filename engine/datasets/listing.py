@@ -7,6 +7,9 @@ from pathlib import Path
 
 from engine.config.media import PICTURE_STAGES
 from engine.datasets.counts import RowCounts
+from engine.datasets.local import local_files
+from engine.datasets.media.looks import LOOKS
+from engine.datasets.medium import words
 from engine.datasets.registry import DatasetInfo, Formatting, Shape, known_sets
 from engine.problem import BadInput, Problem
 
@@ -67,10 +70,11 @@ def fits(entry: DatasetEntry | DatasetInfo, stage: str) -> str | None:
     info = entry.info if isinstance(entry, DatasetEntry) else entry
     if info is None:
         return "its registry entry can't be used"
-    if info.columns.videos or info.columns.audios:
-        return "it holds video or sound, which are not here yet"
-    if info.columns.images and stage not in PICTURE_STAGES:
-        return "its rows hold pictures, for the stages sft and dpo"
+    coming = [kind for kind in info.media if kind not in LOOKS]
+    if coming:
+        return f"its rows hold {words(coming)}, which are not here yet"
+    if info.media and stage not in PICTURE_STAGES:
+        return f"its rows hold {words(info.media)}, for the stages sft and dpo"
     reasons = {"preference": _PAIRS, "feedback": _LABELS, "text": _TEXTS}
     if info.shape in _WANTED.get(stage, _TALK):
         return None
@@ -83,14 +87,8 @@ def _entry(info: DatasetInfo, counts: RowCounts) -> DatasetEntry:
     size = 0
     if info.path is not None:
         try:
-            rows = counts.count(info.path)
-            size = _size(info.path)
+            rows = counts.count(info)
+            size = sum(path.stat().st_size for path in local_files(info))
         except BadInput as error:
             problem = error.problem
     return DatasetEntry(info.name, info, info.formatting, info.shape, rows, problem, size)
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(item.stat().st_size for item in path.iterdir() if item.is_file())
-    return path.stat().st_size

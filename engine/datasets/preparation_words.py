@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from engine.config.media import PICTURE_STAGES
 from engine.datasets.example import Example, RowProblem
+from engine.datasets.media_rows import reads_only
+from engine.datasets.medium import Kind, kinds_of, words
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from engine.datasets.stage_rows import PartRows, TokenRows
 
 PLACEHOLDERS = "{{name}} or {{author}}"
+_READING: dict[Kind, str] = {
+    "image": "Qwen2-VL, LLaVA, Gemma 3, SmolVLM",
+    "video": "Qwen2-VL, Qwen2.5-VL",
+    "audio": "Qwen2-Audio",
+}
 NOTHING_TRAINED = "nothing of its answer is left after the cutoff"
 
 
@@ -73,24 +80,32 @@ def cut_notes(rows: TokenRows | PartRows, encoder: Encoder) -> list[str]:
 
 
 def check_reads(encoder: Encoder, stage: str, examples: Sequence[tuple[str, Example]]) -> None:
-    """Raise BadInput where rows have pictures and the model reads none (rule 49)."""
-    name = next((name for name, example in examples if example.media), None)
-    if name is not None and stage not in PICTURE_STAGES:
+    """Raise BadInput where rows have media of a kind that the model doesn't read (rule 49)."""
+    for name, kinds in {(name, kinds_of(example.media)) for name, example in examples}:
+        if kinds:
+            _check_kinds(encoder, stage, name, kinds)
+
+
+def _check_kinds(encoder: Encoder, stage: str, name: str, kinds: Sequence[Kind]) -> None:
+    if stage not in PICTURE_STAGES:
         raise BadInput(
             Problem(
-                f"{name} holds pictures, and {stage} trains on text.",
+                f"{name} holds {words(kinds)}, and {stage} trains on text.",
                 f"dataset {name}",
                 "Choose stage: sft or dpo, or a set of text.",
                 "dataset",
             )
         )
-    if name is not None and encoder.pictures is None:
+    read = tuple(encoder.pictures.placeholders) if encoder.pictures is not None else ()
+    missing = [kind for kind in kinds if kind not in read]
+    if missing:
         raise BadInput(
             Problem(
-                f"{name} holds pictures, and {encoder.tokenizer.folder.name} reads only text.",
+                f"{name} holds {words(missing)}, and {encoder.tokenizer.folder.name} reads only "
+                f"{reads_only(read)}.",
                 f"dataset {name}",
-                "Choose a vision-language model (Qwen2-VL, LLaVA, Gemma 3, SmolVLM, …), or a set "
-                "of text.",
+                f"Choose a model that reads {words(missing)} ({_READING[missing[0]]}, …), or "
+                "another set.",
                 "model_name_or_path",
             )
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.datasets.index.packed import inner_suffix
+from engine.datasets.medium import KINDS, Kind
 from engine.paths import config_dir, default_dataset_dir
 from engine.problem import BadInput, Problem
 
@@ -41,6 +42,12 @@ class Columns:
     chosen: str | None = None
     rejected: str | None = None
     kto_tag: str | None = None
+
+    @property
+    def media(self) -> tuple[Kind, ...]:
+        """The kinds of media that there are columns for."""
+        held = dict(zip(KINDS, (self.images, self.videos, self.audios), strict=True))
+        return tuple(kind for kind in KINDS if held[kind])
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,12 @@ class DatasetInfo:
 
     @property
     def has_media(self) -> bool:
-        columns = self.columns
-        return any((columns.images, columns.videos, columns.audios))
+        return bool(self.media)
+
+    @property
+    def media(self) -> tuple[Kind, ...]:
+        """The kinds of media that its rows have columns for."""
+        return self.columns.media
 
     @property
     def is_text_file(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from engine.datasets.encoded import IGNORED, Encoded
+from engine.datasets.medium import Medium
 
 RowForm = Literal["tokens", "pairs", "feedback", "prompts"]
 _FORMS: dict[str, RowForm] = {
@@ -44,25 +45,30 @@ class StageRows(Protocol):
     def lengths(self) -> list[int]: ...
 
 
-class _Pictures:
-    """The pictures of each row; rows without any cost nothing."""
+class _RowMedia:
+    """The media of each row; rows without any cost nothing."""
 
     def __init__(self) -> None:
-        self._named: dict[int, tuple[str, ...]] = {}
+        self._held: dict[int, tuple[Medium, ...]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._named)
+        return bool(self._held)
 
-    def add(self, row: int, names: tuple[str, ...]) -> None:
-        if names:
-            self._named[row] = names
+    def add(self, row: int, media: tuple[Medium, ...]) -> None:
+        if media:
+            self._held[row] = media
 
-    def named(self, row: int) -> tuple[str, ...]:
-        return self._named.get(row, ())
+    def of(self, row: int) -> tuple[Medium, ...]:
+        return self._held.get(row, ())
 
     def column(self, row: int) -> dict[str, str]:
-        """`pictures`, the names as a JSON list, where any row of the set has some."""
-        return {"pictures": json.dumps(self._named.get(row, ()))} if self._named else {}
+        """`media`, a JSON list of kinds and names, where any row of the set has some."""
+        return {"media": json.dumps(self._held.get(row, ()))} if self._held else {}
+
+
+def media_of(row: Mapping[str, Any]) -> list[Medium]:
+    """The media of a row as indexing gives it."""
+    return [Medium(kind, name) for kind, name in json.loads(row.get("media") or "[]")]
 
 
 _FACTS = ("form", "cut_rows", "cut_tokens")
@@ -77,14 +83,14 @@ class TokenRows:
     """Rows of tokens in flat arrays, 5 bytes a token; indexing gives what a trainer takes.
 
     `rows[i]` is `{"input_ids": [...], "labels": [...]}`, labels -100 where nothing is learnt; with
-    `pictures`, a JSON list of names, in a set where rows have some.
+    `media`, a JSON list of kinds and names, in a set where rows have some.
     """
 
     def __init__(self) -> None:
         self._ids: Any = array("i")
         self._trained: Any = bytearray()
         self._ends: Any = array("Q")
-        self._pictures = _Pictures()
+        self._media = _RowMedia()
         self.trained_tokens = 0
         self.cut_rows = 0
         self.cut_tokens = 0
@@ -109,14 +115,14 @@ class TokenRows:
 
     @property
     def has_pictures(self) -> bool:
-        return bool(self._pictures)
+        return bool(self._media)
 
     def chosen(self, order: Sequence[int]) -> TokenRows:
         """The rows of these numbers, in this order; a number may stand there several times."""
         rows = TokenRows()
         for index in order:
             start, end = self._ends[index - 1] if index else 0, self._ends[index]
-            rows._pictures.add(len(rows), self._pictures.named(index))
+            rows._media.add(len(rows), self._media.of(index))
             rows._ids.extend(self._ids[start:end])
             rows._trained.extend(self._trained[start:end])
             rows._ends.append(len(rows._ids))
@@ -130,7 +136,7 @@ class TokenRows:
         self.append(Encoded(row["input_ids"], marks, 0, ""))
 
     def append(self, row: Encoded) -> None:
-        self._pictures.add(len(self), row.pictures)
+        self._media.add(len(self), row.media)
         self._ids.extend(row.ids)
         self._trained.extend(row.trained)
         self._ends.append(len(self._ids))
@@ -149,7 +155,7 @@ class TokenRows:
         ids = self._ids[start:end].tolist()
         pairs = zip(ids, self._trained[start:end], strict=True)
         labels = [i if mark else IGNORED for i, mark in pairs]
-        return {"input_ids": ids, "labels": labels, **self._pictures.column(index)}
+        return {"input_ids": ids, "labels": labels, **self._media.column(index)}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))
@@ -169,20 +175,20 @@ class EncodedParts:
     """A row as several runs of tokens: a prompt first, then its answers.
 
     `parts` are named by the form of the rows; `extra` is what else the row carries (a label, the
-    prompt's text). `cut` is how many tokens the cutoff took, `pictures` names those of the prompt.
+    prompt's text). `cut` is how many tokens the cutoff took, `media` are those of the prompt.
     """
 
     parts: tuple[list[int], ...]
     extra: tuple[Any, ...] = ()
     cut: int = 0
-    pictures: tuple[str, ...] = ()
+    media: tuple[Medium, ...] = ()
 
 
 class PartRows:
     """Rows of a prompt and its answers, each a run of tokens, with further plain columns.
 
     `rows[i]` holds a list under each name of `parts` and a value under each name of `extra`, and
-    `pictures` as in `TokenRows`.
+    `media` as in `TokenRows`.
     """
 
     def __init__(self, parts: Sequence[str], extra: Sequence[str] = ()) -> None:
@@ -191,7 +197,7 @@ class PartRows:
         self._ids: Any = array("i")
         self._ends: Any = array("Q")
         self._extra: list[tuple[Any, ...]] = []
-        self._pictures = _Pictures()
+        self._media = _RowMedia()
         self.cut_rows = 0
         self.cut_tokens = 0
 
@@ -215,7 +221,7 @@ class PartRows:
 
     @property
     def has_pictures(self) -> bool:
-        return bool(self._pictures)
+        return bool(self._media)
 
     def chosen(self, order: Sequence[int]) -> PartRows:
         """As `TokenRows.chosen`."""
@@ -224,7 +230,7 @@ class PartRows:
             row = self[index]
             parts = tuple(row[name] for name in self.parts)
             rows.append(
-                EncodedParts(parts, self._extra[index], pictures=self._pictures.named(index))
+                EncodedParts(parts, self._extra[index], media=self._media.of(index))
             )
         rows.cut_rows, rows.cut_tokens = self.cut_rows, self.cut_tokens
         return rows
@@ -235,7 +241,7 @@ class PartRows:
         self.append(EncodedParts(parts, tuple(row[name] for name in self.extra)))
 
     def append(self, row: EncodedParts) -> None:
-        self._pictures.add(len(self), row.pictures)
+        self._media.add(len(self), row.media)
         for ids in row.parts:
             self._ids.extend(ids)
             self._ends.append(len(self._ids))
@@ -255,7 +261,7 @@ class PartRows:
             start, end = self._ends[place - 1] if place else 0, self._ends[place]
             row[name] = self._ids[start:end].tolist()
         row |= dict(zip(self.extra, self._extra[index], strict=True))
-        return row | self._pictures.column(index)
+        return row | self._media.column(index)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.encode import IGNORED
+from engine.datasets.stage_rows import media_of
 from engine.evaluation.course import Tally, measured
 from engine.problem import Problem
 from engine.runs.session import JobSession
@@ -151,8 +151,7 @@ def _losses(loaded: Loaded, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any, A
     device = loaded.model.device
     inputs = {"input_ids": ids, "attention_mask": mask}
     if loaded.pictures is not None:
-        named = [json.loads(row.get("pictures") or "[]") for row in rows]
-        inputs |= loaded.pictures.inputs(ids, named)
+        inputs |= loaded.pictures.inputs(ids, [media_of(row) for row in rows])
     inputs = {name: value.to(device) for name, value in inputs.items()}
     logits = forward_at(loaded.model, inputs, places.to(device)).logits
     wanted = flat[places].to(device)

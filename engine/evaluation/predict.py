@@ -117,7 +117,7 @@ def answers(
     device = loaded.model.device
     seen: dict[str, Any] = {}
     if loaded.pictures is not None:
-        found_inputs = loaded.pictures.inputs(ids, [row.pictures for row in rows])
+        found_inputs = loaded.pictures.inputs(ids, [row.media for row in rows])
         seen = {name: value.to(device) for name, value in found_inputs.items()}
     torch.manual_seed(config.seed + first)
     with torch.inference_mode():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.picture_rows import check_placeholders
+from engine.datasets.media_rows import check_placeholders
+from engine.datasets.medium import Medium
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _BLOCK = 64
 class Question:
     """One row to answer. `prompt` is the text up to its last answer (earlier turns, tools and the
     system text included), `ids` its tokens, `label` that answer, `asked` the last turn alone,
-    `pictures` those of the prompt."""
+    `media` those of the prompt."""
 
     dataset: str
     row: int
@@ -31,7 +32,7 @@ class Question:
     ids: list[int]
     label: str
     asked: str
-    pictures: tuple[str, ...] = ()
+    media: tuple[Medium, ...] = ()
 
 
 def questions(

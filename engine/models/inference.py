@@ -15,7 +15,7 @@ from engine.models.folder import adapter_base, check_adapter, read_json
 from engine.models.load import adapter_folders, attach_adapters, load_model
 from engine.models.locate import resolve
 from engine.models.precision import Precision, choose_precision
-from engine.models.processor import Pictures, see_through
+from engine.models.processor import Media, see_through
 from engine.models.quantised.stored import check_stored
 from engine.models.rope import context_of
 from engine.models.score_head import holds_head, refuse_reward_model
@@ -43,7 +43,7 @@ class Loaded:
     """A model in eval mode on `device`, and the encoder that writes texts as it was trained on.
 
     `eos_ids` are all ids that end an answer; `context` is the most tokens the model can attend
-    to, None where its config doesn't say. `pictures` reads those of a vision-language model.
+    to, None where its config doesn't say. `pictures` reads the media of a model that takes some.
     """
 
     sources: Sources
@@ -53,7 +53,7 @@ class Loaded:
     precision: Precision
     eos_ids: tuple[int, ...]
     context: int | None
-    pictures: Pictures | None = None
+    pictures: Media | None = None
 
 
 def find_sources(config: RunConfig, session: JobSession) -> Sources:

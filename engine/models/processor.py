@@ -1,4 +1,4 @@
-"""A vision-language model's processor: pictures into pixels, and into the tokens they stand for.
+"""The processor of a model that reads media: into numbers, and into the tokens they stand for.
 
 transformers 5.24 needs torchvision for the video half of some processors (Qwen2-VL, SmolVLM, …),
 and torchvision from PyPI breaks transformers beside a CPU build of torch. Pictures need none of
@@ -12,15 +12,18 @@ import inspect
 import json
 import shutil
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.media import Limits, find_picture, media_root, open_picture
-from engine.datasets.picture_rows import Laid, laid_out
+from engine.datasets.media import find_medium, media_root
+from engine.datasets.media.chat_parts import reads_in
+from engine.datasets.media_rows import Laid, in_text_order, laid_out
+from engine.datasets.medium import Kind, Medium, kinds_of, word
 from engine.installed import install_command
 from engine.models.folder import read_json
+from engine.models.media_readers import READERS, KindReader
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -31,104 +34,68 @@ _VIDEO = "video_processor"
 _VIDEO_FILE = "video_preprocessor_config.json"
 
 
-class Pictures:
-    """How the model in `folder` reads pictures.
+class Media:
+    """How the model in `folder` reads media, by its processor.
 
-    `placeholder` is what stands in its text for a picture. `model` may be given later, by
-    `reads_for`: it tells which inputs the forward pass takes. Raises BadInput for a processor that
-    can't be loaded.
+    `placeholders` has what stands in its text for one of each kind that it reads. The model may be
+    given later, by `reads_for`: it tells which inputs the forward pass takes. Raises BadInput for a
+    processor that can't be loaded.
     """
 
     def __init__(self, folder: Path, config: Any, tokenizer: FastTokenizer) -> None:
         self.folder = folder
         self._tokenizer = tokenizer
         self.processor = load_processor(folder, config)
-        self.placeholder = str(self.processor.image_token)
         self.root = media_root(config)
-        self.limits = Limits.of(config)
-        self._options = _image_options(self.processor, config)
+        self.readers: dict[Kind, KindReader] = {}
+        for kind in reads_in(folder):
+            reader = READERS[kind](self.processor, folder, config)
+            if reader is not None:
+                self.readers[kind] = reader
+        if not self.readers:
+            raise _without_media(folder)
         self._takes: frozenset[str] | None = None
 
     @property
+    def placeholders(self) -> dict[Kind, str]:
+        """What stands in the model's text for one of each kind."""
+        return {kind: reader.placeholder for kind, reader in self.readers.items()}
+
+    @property
     def token_ids(self) -> tuple[int, ...]:
-        """The tokens whose places the pictures' features take."""
-        return tuple(token for token in self.processor.image_token_ids if token is not None)
+        """The tokens whose places the media's features take."""
+        return tuple(token for reader in self.readers.values() for token in reader.token_ids)
 
     def reads_for(self, model: Any) -> None:
         """From now on `inputs` gives what this model's forward pass takes, and nothing else."""
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
 
-    def lay_out(self, text: str, names: Sequence[str]) -> Laid:
-        """`text` as tokens, each placeholder as the tokens of its picture. Raises RowFault."""
-        pieces = text.split(self.placeholder)
-        if len(pieces) != len(names) + 1:
-            raise RowFault(
-                f"the model's template writes {len(pieces) - 1} of its {len(names)} pictures"
-            )
-        pictures = [self._open(name) for name in names]
-        return laid_out(self._tokenizer, pieces, self.words(pictures), self.placeholder)
+    def lay_out(self, text: str, media: Sequence[Medium]) -> Laid:
+        """`text` as tokens, each placeholder as the tokens of its medium. Raises RowFault."""
+        placeholders = self.placeholders
+        pieces, ordered = in_text_order(text, media, placeholders)
+        words: dict[int, str] = {}
+        for kind in kinds_of(ordered):
+            places = [place for place, one in enumerate(ordered) if one.kind == kind]
+            opened = [self._open(ordered[place]) for place in places]
+            words |= zip(places, self.readers[kind].words(opened), strict=True)
+        tokens = [placeholders[one.kind] for one in ordered]
+        in_order = [words[place] for place in range(len(ordered))]
+        return laid_out(self._tokenizer, pieces, in_order, tokens)
 
-    def words(self, pictures: Sequence[Any]) -> list[str]:
-        """What the processor writes in place of each picture's placeholder. Raises RowFault."""
-        found: list[str] = []
-        replace = self.processor.get_text_with_replacements
+    def inputs(self, ids: Any, rows: Sequence[Sequence[Medium]]) -> dict[str, Any]:
+        """What the forward pass takes beside `ids` (rows, length): all media of `rows`, in the
+        form of this family, and the kind of each token where it is asked for.
 
-        def listening(*args: Any, **kwargs: Any) -> Any:
-            texts, replaced = replace(*args, **kwargs)
-            found.extend(one["replacement"] for one in replaced[0])
-            return texts, replaced
-
-        # An attribute of this processor alone: every family's expansion goes through it.
-        self.processor.get_text_with_replacements = listening
-        try:
-            self.processor(
-                text=[self.placeholder * len(pictures)],
-                images=[list(pictures)],
-                images_kwargs=self._options,
-            )
-        except (ValueError, IndexError, TypeError) as error:
-            raise RowFault(f"the model's processor refuses it: {_first_line(error)}") from None
-        finally:
-            del self.processor.get_text_with_replacements
-        if len(found) != len(pictures):
-            raise RowFault("the model's processor does not tell what a picture becomes")
-        return found
-
-    def inputs(self, ids: Any, rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-        """What the forward pass takes beside `ids` (rows, length): the pixels of all pictures of
-        `rows`, in the form of this family, and the kind of each token where it is asked for.
-
-        Raises BadInput for a picture that can't be read any more.
+        Raises BadInput for a file that can't be read any more.
         """
         found = self._kinds(ids)
-        named = [list(names) for names in rows if names]
-        if not named:
-            return found
-        try:
-            pictures = [[self._open(name) for name in names] for names in named]
-        except RowFault as fault:
-            raise BadInput(
-                Problem(
-                    f"A picture can't be read any more: {fault}.",
-                    "dataset",
-                    "Put the file back, then resume.",
-                    "media_dir",
-                )
-            ) from None
-        out = self.processor(
-            text=[self.placeholder * len(names) for names in named],
-            images=pictures,
-            images_kwargs=self._options,
-            text_kwargs={"padding": True},
-            return_tensors="pt",
-        )
-        texts = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
-        found |= {
-            name: value
-            for name, value in out.items()
-            if name not in texts and (self._takes is None or name in self._takes)
-        }
+        for kind, reader in self.readers.items():
+            held = [[one for one in row if one.kind == kind] for row in rows]
+            opened = [[self._again(one) for one in row] for row in held if row]
+            if opened:
+                found |= self._taken(reader.inputs(opened))
         return found
 
     def save(self, folder: Path, tokenizer: Any) -> None:
@@ -139,11 +106,32 @@ class Pictures:
         processor.save_pretrained(folder)
         _carry_video(self.folder, folder)
 
-    def _open(self, name: str) -> Any:
-        return self.limits.fitted(open_picture(find_picture(self.root, name)))
+    def _taken(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        texts = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+        return {
+            name: value
+            for name, value in inputs.items()
+            if name not in texts and (self._takes is None or name in self._takes)
+        }
+
+    def _open(self, medium: Medium) -> Any:
+        return self.readers[medium.kind].open(find_medium(self.root, medium))
+
+    def _again(self, medium: Medium) -> Any:
+        try:
+            return self._open(medium)
+        except RowFault as fault:
+            raise BadInput(
+                Problem(
+                    f"A {word(medium.kind)} can't be read any more: {fault}.",
+                    "dataset",
+                    "Put the file back, then resume.",
+                    "media_dir",
+                )
+            ) from None
 
     def _kinds(self, ids: Any) -> dict[str, Any]:
-        """Which tokens are a picture's, for families that attend or count positions by it."""
+        """Which tokens are a medium's, for families that attend or count positions by it."""
         import torch
 
         takes = self._takes
@@ -155,16 +143,16 @@ class Pictures:
         return {name: torch.tensor(self.processor.create_mm_token_type_ids(ids.tolist()))}
 
 
-def see_through(encoder: Encoder, folder: Path, config: Any) -> Pictures | None:
-    """Let `encoder` read pictures by the processor of the model in `folder`; returns it.
+def see_through(encoder: Encoder, folder: Path, config: Any) -> Media | None:
+    """Let `encoder` read media by the processor of the model in `folder`; returns it.
 
     None for a model that reads only text. Raises BadInput for a processor that can't be loaded.
     """
     if encoder.pictures is None:
         return None
-    pictures = Pictures(folder, config, encoder.tokenizer)
-    encoder.read_pictures_by(pictures)
-    return pictures
+    media = Media(folder, config, encoder.tokenizer)
+    encoder.read_media_by(media)
+    return media
 
 
 def load_processor(folder: Path, config: Any) -> Any:
@@ -189,16 +177,6 @@ def load_processor(folder: Path, config: Any) -> Any:
                 "model_name_or_path",
             )
         ) from error
-    if not hasattr(processor, "image_processor") or not getattr(processor, "image_token", None):
-        raise BadInput(
-            Problem(
-                "The model's processor has no place for pictures in its text.",
-                str(folder),
-                "Copy the model's preprocessor_config.json, or take a model such as Qwen2-VL, "
-                "LLaVA, Gemma 3 or SmolVLM.",
-                "model_name_or_path",
-            )
-        )
     return processor
 
 
@@ -252,15 +230,18 @@ def _processor_class(folder: Path) -> Any:
     return processor_class_from_name(known) if known else None
 
 
-def _image_options(processor: Any, config: Any) -> dict[str, Any]:
-    """What the settings change of the way pictures are cut, where the family knows of it."""
-    options: dict[str, Any] = {}
-    known = vars(processor.image_processor)
-    if config.image_do_pan_and_scan and "do_pan_and_scan" in known:
-        options["do_pan_and_scan"] = True
-    if config.crop_to_patches and "crop_to_patches" in known:
-        options["crop_to_patches"] = True
-    return options
+def _without_media(folder: Path) -> BadInput:
+    return BadInput(
+        Problem(
+            "The model's processor has no place for pictures in its text."
+            if "image" in reads_in(folder)
+            else "The model's processor has no place for sounds in its text.",
+            str(folder),
+            "Copy the model's preprocessor_config.json, or take a model such as Qwen2-VL, LLaVA, "
+            "Gemma 3, SmolVLM or Qwen2-Audio.",
+            "model_name_or_path",
+        )
+    )
 
 
 def _carry_video(source: Path, into: Path) -> None:

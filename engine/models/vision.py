@@ -1,9 +1,10 @@
-"""The parts of a vision-language model: what looks (tower), what hands on (projector), what writes.
+"""The parts of a model that sees or hears: tower, projector, and the language model.
 
 Families name them differently (transformers 5.24): LLaVA, Gemma 3, Mistral 3 and InternVL
 `vision_tower`, `multi_modal_projector`, `language_model`; Qwen2-VL to Qwen3-VL and GLM-V `visual`,
 with the projector as `visual.merger`; Idefics3 and SmolVLM `vision_model`, `connector`,
-`text_model`; MiniCPM-V `vpm`, `resampler`, `llm`. A weight's part is told by the names on its way.
+`text_model`; MiniCPM-V `vpm`, `resampler`, `llm`; Qwen2-Audio and Voxtral `audio_tower`.
+A weight's part is told by the names on its way.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.datasets.media.chat_parts import reads_pictures, reads_pictures_in
+from engine.datasets.media.chat_parts import reads, reads_in, reads_pictures, reads_pictures_in
 from engine.datasets.media.counts import described, picture_tokens
+from engine.datasets.media_rows import reads_only
+from engine.datasets.medium import Medium, kinds_of, word, words
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ __all__ = [
     "is_vision_model",
     "part_of",
     "picture_tokens",
+    "reads",
+    "reads_in",
     "reads_pictures",
     "reads_pictures_in",
     "sees",
@@ -38,13 +43,13 @@ _PROJECTORS = frozenset(
     {
         "multi_modal_projector", "mm_projector", "connector", "merger", "deepstack_merger_list",
         "merger_list", "resampler", "aligner", "projector", "vision_projector", "embed_vision",
-        "image_newline", "qformer", "visual_projection", "downsample", "mlp1",
+        "embed_audio", "image_newline", "qformer", "visual_projection", "downsample", "mlp1",
     }
 )  # fmt: skip
 _TOWERS = frozenset(
     {
         "visual", "vision_tower", "vision_model", "vision_encoder", "image_tower", "vpm",
-        "vision_backbone", "vision_embed_tokens", "vqmodel",
+        "vision_backbone", "vision_embed_tokens", "vqmodel", "audio_tower", "audio_encoder",
     }
 )  # fmt: skip
 
@@ -58,17 +63,18 @@ def part_of(name: str) -> Part:
 
 
 def sees(names: Iterable[str]) -> bool:
-    """Whether weights of these names are of a model that reads pictures."""
+    """Whether weights of these names are of a model that sees or hears."""
     return any(part_of(name) != "language" for name in names)
 
 
 def is_vision_model(model: Any) -> bool:
-    """Whether a loaded model reads pictures."""
-    return getattr(model.config, "vision_config", None) is not None
+    """Whether a loaded model reads pictures, videos or sounds."""
+    held = (getattr(model.config, name, None) for name in ("vision_config", "audio_config"))
+    return any(one is not None for one in held)
 
 
 def trains(name: str, config: RunConfig) -> bool:
-    """Whether the settings let the part train that a weight of a vision-language model is in."""
+    """Whether the settings let the part train that a weight of a model that sees or hears is in."""
     frozen = {
         "tower": config.freeze_vision_tower,
         "projector": config.freeze_multi_modal_projector,
@@ -122,14 +128,18 @@ def whole_parts(names: Iterable[str], config: RunConfig) -> set[str]:
     return {name for name in names if part_of(name) != "language" and trains(name, config)}
 
 
-def check_reads_pictures(folder: Path) -> None:
-    """Raise BadInput for a model that reads only text."""
-    if not reads_pictures_in(folder):
+def check_reads_media(folder: Path, media: Iterable[Medium]) -> None:
+    """Raise BadInput for a model that does not read media of these kinds."""
+    read = reads_in(folder)
+    missing = [kind for kind in kinds_of(media) if kind not in read]
+    if missing:
         raise BadInput(
             Problem(
-                f"{folder.name} reads only text, and the message has a picture.",
+                f"{folder.name} reads only {reads_only(read)}, and the message has a "
+                f"{word(missing[0])}.",
                 str(folder),
-                "Choose a vision-language model, or take the picture away.",
+                f"Choose a model that reads {words(missing)}, or take the {word(missing[0])} "
+                "away.",
                 "model_name_or_path",
             )
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.datasets.streaming import StreamedRows
     from engine.models.locate import ModelFolder
     from engine.models.precision import Precision
-    from engine.models.processor import Pictures
+    from engine.models.processor import Media
     from engine.runs.session import JobSession
     from engine.training.checkpoints_write import CheckpointWriter
     from engine.training.dataset import Strategy
@@ -33,7 +33,7 @@ class Parts:
     and `evaluation` (None without validation rows) hold rows in the stage's form and a column
     `length`. `checkpointing` tells whether activations are computed again in the backward pass.
     `resume` is the checkpoint that the run goes on from. `callbacks` are to be handed on.
-    `pictures` reads those of a vision-language model's rows. `eval_sets` are the parts of
+    `pictures` reads the media of a model that takes some. `eval_sets` are the parts of
     `evaluation` by their set's name, where each is to be measured by itself; `stream` the rows
     behind `train` where they are encoded while the run trains (they have no column `length`).
     """
@@ -54,7 +54,7 @@ class Parts:
     session: JobSession
     encoder: Encoder
     model_folder: ModelFolder
-    pictures: Pictures | None = None
+    pictures: Media | None = None
     eval_sets: Mapping[str, datasets.Dataset] = field(default_factory=dict)
     stream: StreamedRows | None = None
 

@@ -41,7 +41,7 @@ from engine.training.stop import Gate
 
 if TYPE_CHECKING:
     from engine.datasets.streaming import StreamedRows
-    from engine.models.processor import Pictures
+    from engine.models.processor import Media
 
 
 class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
@@ -49,7 +49,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     `gate` is asked between micro-batches. `writer` writes the checkpoints. `order` is the sampling
     strategy. `autocast` is the type that matrix products run in ("bf16"), opened by
-    `forward_autocast` around the forward pass, or None. `pictures` is what a vision-language model
+    `forward_autocast` around the forward pass, or None. `pictures` is what a model with media
     sees through: its processor is saved with the weights. `plan` is what the optimiser is built
     from; without one it is transformers' own. `eval_sets` are the parts of the validation set to be
     measured one by one, by name. Everything else goes to the trainer behind this
@@ -68,7 +68,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         order: Strategy = "random",
         autocast: str | None = None,
         resume: Resume | None = None,
-        pictures: Pictures | None = None,
+        pictures: Media | None = None,
         plan: Plan | None = None,
         eval_sets: Mapping[str, Any] | None = None,
         stream: StreamedRows | None = None,

@@ -143,6 +143,7 @@ def _encoder(config: RunConfig, rows: RowIndex) -> tuple[Encoder | None, str]:
     does not read: rows are checked without tokens then."""
     from engine import models
     from engine.datasets import Encoder
+    from engine.datasets.medium import words
 
     name = config.model_name_or_path or ""
     if not name or (name == "demo" and not models.demo_ready()):
@@ -151,6 +152,8 @@ def _encoder(config: RunConfig, rows: RowIndex) -> tuple[Encoder | None, str]:
         encoder = Encoder(models.resolve(name, config).path, config)
     except BadInput as error:
         return None, f"Nothing is tokenised: {error.problem.what}"
-    if rows.info.columns.images and encoder.pictures is None:
-        return None, "Nothing is tokenised: the rows hold pictures, and the model reads only text."
+    reads = encoder.pictures.placeholders if encoder.pictures is not None else ()
+    missing = [kind for kind in rows.info.media if kind not in reads]
+    if missing:
+        return None, f"Nothing is tokenised: the model doesn't read the rows' {words(missing)}."
     return encoder, ""

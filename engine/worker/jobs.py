@@ -42,12 +42,15 @@ class ExportJob:
 class ChatMessage:
     """One turn of a conversation; `role` is user, assistant, system or tool.
 
-    `pictures` are files, one for each `<image>` in the text.
+    `pictures`, `videos` and `sounds` are files, one for each `<image>`, `<video>` and `<audio>` in
+    the text.
     """
 
     role: str
     content: str
     pictures: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    sounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

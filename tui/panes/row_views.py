@@ -26,8 +26,8 @@ VIEWS = ("conversation", "tokens", "raw")
 # The first view is called after what the row is.
 _FIRST = {"preference": _m("pair"), "feedback": _m("feedback"), "text": _m("text")}
 _PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike", "picture": "series2"}
-# What stands in a turn for a picture (`engine.datasets.picture_rows`).
-PLACEHOLDER = "<image>"
+# What stands in a turn for a medium (`engine.datasets.medium`).
+_PLACEHOLDERS = {"image": "<image>", "video": "<video>", "audio": "<audio>"}
 # From here on two answers stand side by side.
 SIDE_BY_SIDE = 80
 # Longer answers are compared only at their ends: the exact way takes the square of their words.
@@ -94,12 +94,24 @@ def _talk(
         lines += _block(_("system"), "system", example.system, width)
     for message in messages:
         lines += _block(_(message.role), message.role, _said(message), width)
-        for _place in range(message.content.count(PLACEHOLDER) if coming else 0):
-            if coming:
-                lines += [*picture_lines(coming.pop(0), width), []]
+        for one in _here(message.content, coming):
+            coming.remove(one)
+            lines += [*picture_lines(one, width), []]
     for one in coming:
         lines += [*picture_lines(one, width), []]
     return lines
+
+
+def _here(content: str, coming: Sequence[Preview]) -> list[Preview]:
+    """Those of the coming media that have their places in this turn, in the order of its places."""
+    queues = {kind: [one for one in coming if one.kind == kind] for kind in _PLACEHOLDERS}
+    places = sorted(
+        (found.start(), kind)
+        for kind, token in _PLACEHOLDERS.items()
+        if queues[kind]
+        for found in re.finditer(token, content)
+    )
+    return [queues[kind].pop(0) for _at, kind in places if queues[kind]]
 
 
 def picture_lines(shown: Preview, width: int) -> list[Line]:

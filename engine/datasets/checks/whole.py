@@ -24,9 +24,9 @@ from engine.datasets.encoded import Encoded
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import has_placeholders
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.media.paths import find_picture, picture_size
+from engine.datasets.media.looks import look_at
+from engine.datasets.media_rows import check_placeholders
 from engine.datasets.parallel import Encode, ProgressCall, encoding
-from engine.datasets.picture_rows import check_placeholders
 from engine.datasets.preparation import BLOCK
 from engine.datasets.preparation_words import NOTHING_TRAINED, PLACEHOLDERS
 from engine.datasets.registry import DatasetInfo
@@ -133,7 +133,7 @@ class _Check:
             self._text(example)
         if self.encode is None:
             for example in good:
-                reason = self._picture_fault(example)
+                reason = self._media_fault(example)
                 if reason:
                     self._bad(RowProblem(self.rows.name, example.source_row, reason))
                 else:
@@ -143,7 +143,7 @@ class _Check:
             if isinstance(encoded, RowProblem):
                 if "drops or alters" in encoded.reason:
                     self._at("masked").add(example.source_row)
-                reason = self._picture_fault(example) or encoded.reason
+                reason = self._media_fault(example) or encoded.reason
                 self._bad(RowProblem(self.rows.name, example.source_row, reason))
             elif isinstance(encoded, Encoded) and not any(encoded.trained):
                 reason = NOTHING_TRAINED if encoded.cut else MASKED
@@ -154,14 +154,14 @@ class _Check:
                 self.readable += 1
                 self._usable(example, encoded)
 
-    def _picture_fault(self, example: Example) -> str:
-        """What is wrong with the row's pictures themselves, where the model reads none."""
+    def _media_fault(self, example: Example) -> str:
+        """What is wrong with the row's media themselves, where the model reads none."""
         if not example.media or (self.encoder is not None and self.encoder.pictures is not None):
             return ""
         try:
             check_placeholders(example)
-            for name in example.media:
-                picture_size(find_picture(self.rows.info.folder, name))
+            for medium in example.media:
+                look_at(self.rows.info.folder, medium)
         except RowFault as fault:
             return str(fault)
         return ""

@@ -37,8 +37,11 @@ def _converted(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Exampl
         return text.convert(row, info, number)
     example = _CONVERTERS[info.formatting](row, info, number)
     if example.media and info.file_name and Path(info.file_name).is_absolute():
-        # A set of the person's own list: its pictures lie beside its file, not in dataset_dir.
-        return replace(example, media=tuple(_beside(info, path) for path in example.media))
+        # A set of the person's own list: its media lie beside its file, not in dataset_dir.
+        return replace(
+            example,
+            media=tuple(one._replace(name=_beside(info, one.name)) for one in example.media),
+        )
     return example
 
 

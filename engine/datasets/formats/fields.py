@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from engine.datasets.medium import Kind, Medium
 from engine.datasets.registry import Columns
 
 
@@ -62,16 +63,21 @@ def tools_field(row: Mapping[str, Any], column: str | None) -> tuple[Mapping[str
     )
 
 
-def media_field(row: Mapping[str, Any], columns: Columns) -> tuple[str, ...]:
-    """Paths of pictures, videos and sounds, in the order of the columns."""
-    paths: list[str] = []
-    for column in (columns.images, columns.videos, columns.audios):
+def media_field(row: Mapping[str, Any], columns: Columns) -> tuple[Medium, ...]:
+    """Pictures, videos and sounds, in the order of the columns."""
+    held: tuple[tuple[Kind, str | None], ...] = (
+        ("image", columns.images), ("video", columns.videos), ("audio", columns.audios)
+    )  # fmt: skip
+    found: list[Medium] = []
+    for kind, column in held:
         value = row.get(column) if column is not None else None
         if value is None:
             continue
         items = value if isinstance(value, list) else [value]
-        paths += [item if isinstance(item, str) else "(embedded)" for item in items]
-    return tuple(paths)
+        found += [
+            Medium(kind, item if isinstance(item, str) else "(embedded)") for item in items
+        ]
+    return tuple(found)
 
 
 def tool_call(value: Any) -> dict[str, Any]:

@@ -10,10 +10,15 @@ from typing import Any
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
 from engine.datasets.formats.turns import build, check_order, prompt_of_pair
-from engine.datasets.picture_rows import PLACEHOLDER
+from engine.datasets.medium import PLACEHOLDERS, Kind, Medium, words
 from engine.datasets.registry import DatasetInfo, Tags
 
-_PICTURE_KEYS = ("image", "image_url", "path", "url")
+# How a part of a turn's content is typed, and where it may have its path.
+_PARTS: dict[str, Kind] = {
+    "image": "image", "image_url": "image", "video": "video", "video_url": "video",
+    "audio": "audio", "audio_url": "audio", "input_audio": "audio",
+}  # fmt: skip
+_PATH_KEYS = ("path", "url")
 _ROLES = {
     "system": "system",
     "developer": "system",
@@ -32,7 +37,7 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
         value, row = prompt_of_pair(row, info.columns)
     if not isinstance(value, list):
         raise RowFault(f"{column!r} is {'missing' if value is None else 'not a list of messages'}")
-    pictures = _pictures(value)
+    media = _media(value)
     messages = [_message(item, info.tags, f"turn {place}") for place, item in enumerate(value, 1)]
     system = text_field(row, info.columns.system)
     if messages and messages[0].role == "system":
@@ -45,11 +50,12 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
             _answer(row, info.columns.rejected, info.tags),
         )
     example = build(row, info, number, system, messages, answers)
-    if not pictures:
+    if not media:
         return example
     if example.media:
-        raise RowFault("its pictures stand both in its turns and in a column")
-    return replace(example, media=pictures)
+        told = words({one.kind for one in (*media, *example.media)})
+        raise RowFault(f"its {told} stand both in its turns and in a column")
+    return replace(example, media=media)
 
 
 def _answer(row: Mapping[str, Any], column: str | None, tags: Tags) -> Message:
@@ -123,20 +129,22 @@ def _content(value: Any, name: str) -> str:
     raise RowFault(f"{name} holds {shown(value)}, not text")
 
 
-def _pictures(turns: list[Any]) -> tuple[str, ...]:
-    """The pictures that turns hold as parts with a path of their own, in order. Parts that only
-    mark the place of a picture (as the hub's sets have them) take theirs from the row's column."""
-    found: list[str] = []
+def _media(turns: list[Any]) -> tuple[Medium, ...]:
+    """The media that turns hold as parts with a path of their own, in order. Parts that only
+    mark the place of one (as the hub's sets have them) take theirs from the row's column."""
+    found: list[Medium] = []
     for turn in turns:
         content = turn.get("content") if isinstance(turn, Mapping) else None
         for part in content if isinstance(content, list) else ():
-            if not isinstance(part, Mapping) or part.get("type") not in ("image", "image_url"):
+            kind = _kind(part)
+            if kind is None:
                 continue
-            named = next((part[key] for key in _PICTURE_KEYS if part.get(key)), None)
+            keys = (part["type"], kind, f"{kind}_url", *_PATH_KEYS)
+            named = next((part[key] for key in keys if part.get(key)), None)
             if isinstance(named, Mapping):
-                named = named.get("url")
+                named = named.get("url") or named.get("path")
             if isinstance(named, str):
-                found.append(named.removeprefix("file://"))
+                found.append(Medium(kind, named.removeprefix("file://")))
     return tuple(found)
 
 
@@ -147,7 +155,13 @@ def _part(part: Any, name: str) -> str:
         text = part.get("text")
         if isinstance(text, str):
             return text
-        if part.get("type") in ("image", "image_url"):
-            return PLACEHOLDER
-        raise RowFault(f"{name} holds {shown(part.get('type'))}: video and sound are not here yet")
+        kind = _kind(part)
+        if kind is not None:
+            return PLACEHOLDERS[kind]
+        raise RowFault(f"{name} holds {shown(part.get('type'))}, which is no part known here")
     raise RowFault(f"{name} holds {shown(part)}, not text")
+
+
+def _kind(part: Any) -> Kind | None:
+    given = part.get("type") if isinstance(part, Mapping) else None
+    return _PARTS.get(given) if isinstance(given, str) else None

@@ -1,4 +1,4 @@
-"""The tokens that a picture becomes, by arithmetic over the model's files: for the views and the
+"""The tokens that a medium becomes, by arithmetic over the model's files: for the views and the
 forecast, which import neither torch nor transformers.
 
 Follows the processors of transformers 5.24 for the families below; tests compare both, token by
@@ -15,58 +15,73 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.limits import Limits
-from engine.datasets.media.paths import find_picture, media_root, picture_size
-from engine.datasets.picture_rows import Laid, laid_out
+from engine.datasets.media.paths import find_medium, media_root, picture_size
+from engine.datasets.media_rows import Laid, in_text_order, laid_out
+from engine.datasets.medium import Kind, Medium, words
 
 if TYPE_CHECKING:
-    from engine.datasets.media.chat_parts import PictureWords
+    from engine.datasets.media.chat_parts import MediaWords
     from engine.datasets.tokenizer import FastTokenizer
 
 Config = Mapping[str, Any]
 _SMOLVLM_MOST = 4096
 
 
-class Counted:
-    """Lays out a row with pictures from their sizes alone. See `PictureReader`."""
+# What the processor writes for the medium in a file; raises RowFault where that isn't known.
+WordsOf = Callable[[Path], str]
 
-    def __init__(self, folder: Path, token: str, tokenizer: FastTokenizer, config: Any) -> None:
-        self.placeholder = token
+
+class Counted:
+    """Lays out a row with media from their files' heads alone. See `MediaReader`."""
+
+    def __init__(
+        self, folder: Path, words: Mapping[Kind, MediaWords], tokenizer: FastTokenizer, config: Any
+    ) -> None:
+        self.placeholders: dict[Kind, str] = {kind: one.token for kind, one in words.items()}
         self._tokenizer = tokenizer
         self._root = media_root(config)
-        self._limits = Limits.of(config)
-        self._model, self._processor = described(folder)
-        self._plain = not (config.image_do_pan_and_scan or config.crop_to_patches)
+        self._words: dict[Kind, WordsOf] = {
+            kind: COUNTS[kind](folder, token, tokenizer, config)
+            for kind, token in self.placeholders.items()
+        }
 
-    def lay_out(self, text: str, names: Sequence[str]) -> Laid:
-        """`text` as tokens. Raises RowFault for pictures that aren't there, and for families whose
-        pictures can't be counted."""
-        words = []
-        for name in names:
-            size = self._limits.size(*picture_size(find_picture(self._root, name)))
-            words.append(self.words(*size))
-        pieces = text.split(self.placeholder)
-        if len(pieces) != len(words) + 1:
-            raise RowFault(
-                f"the model's template writes {len(pieces) - 1} of its {len(words)} pictures"
-            )
-        return laid_out(self._tokenizer, pieces, words, self.placeholder)
+    def lay_out(self, text: str, media: Sequence[Medium]) -> Laid:
+        """`text` as tokens. Raises RowFault for media that aren't there, and for families whose
+        media can't be counted."""
+        pieces, ordered = in_text_order(text, media, self.placeholders)
+        words = [self._words[one.kind](find_medium(self._root, one)) for one in ordered]
+        tokens = [self.placeholders[one.kind] for one in ordered]
+        return laid_out(self._tokenizer, pieces, words, tokens)
 
-    def words(self, width: int, height: int) -> str:
-        """The text that stands for a picture of that size. Raises RowFault."""
-        found = picture_text(
-            self._model, self._processor, self._tokenizer, self.placeholder, width, height
-        )
-        if found is None or not self._plain:
-            raise RowFault(
-                "how many tokens its pictures take is known once the run has loaded the model's "
-                "processor"
-            )
+
+def counted(
+    folder: Path, words: Mapping[Kind, MediaWords], tokenizer: FastTokenizer, config: Any
+) -> Counted:
+    """The reader by arithmetic for the model in `folder`."""
+    return Counted(folder, words, tokenizer, config)
+
+
+def unknown_count(kind: Kind) -> RowFault:
+    """Of families whose tokens are not counted here."""
+    return RowFault(
+        f"how many tokens its {words([kind])} take is known once the run has loaded the model's "
+        "processor"
+    )
+
+
+def _pictures(folder: Path, token: str, tokenizer: FastTokenizer, config: Any) -> WordsOf:
+    model, processor = described(folder)
+    limits = Limits.of(config)
+    plain = not (config.image_do_pan_and_scan or config.crop_to_patches)
+
+    def words_of(path: Path) -> str:
+        size = limits.size(*picture_size(path))
+        found = picture_text(model, processor, tokenizer, token, *size)
+        if found is None or not plain:
+            raise unknown_count("image")
         return found
 
-
-def counted(folder: Path, words: PictureWords, tokenizer: FastTokenizer, config: Any) -> Counted:
-    """The reader by arithmetic for the model in `folder`."""
-    return Counted(folder, words.token, tokenizer, config)
+    return words_of
 
 
 def described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -233,3 +248,6 @@ _FAMILIES: dict[str, _Count] = {
     "gemma3": _gemma3,
     **dict.fromkeys(("idefics3", "smolvlm"), _idefics3),
 }
+
+# Each kind's counting, of the model in a folder: folder, the kind's token, tokenizer, settings.
+COUNTS: dict[Kind, Callable[[Path, str, Any, Any], WordsOf]] = {"image": _pictures}

@@ -1,4 +1,4 @@
-"""From what a row calls a picture to the picture: its file, opened and checked."""
+"""From what a row calls a medium to its file; pictures opened and checked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.medium import Medium, word
 from engine.paths import default_dataset_dir
 
 if TYPE_CHECKING:
@@ -15,28 +16,35 @@ if TYPE_CHECKING:
 
 
 def media_root(config: Any) -> Path:
-    """The folder that relative paths of pictures start from: media_dir, else the dataset folder."""
+    """The folder that relative paths of media start from: media_dir, else the dataset folder."""
     given = config.media_dir or config.dataset_dir
     if given and not str(given).startswith("REMOTE:") and str(given) != "ONLINE":
         return Path(given).expanduser()
     return default_dataset_dir()
 
 
-def find_picture(root: Path, name: str) -> Path:
-    """The file that `name` stands for: below `root`, or a whole path as it is. Raises RowFault."""
+def find_medium(root: Path, medium: Medium) -> Path:
+    """The file of `medium`: below `root`, or a whole path as it is; of a video also a folder of
+    frames. Raises RowFault."""
+    name, what = medium.name, word(medium.kind)
     if name == "(embedded)":
-        raise RowFault("a picture lies inside the data file itself: save it as a file first")
+        raise RowFault(f"a {what} lies inside the data file itself: save it as a file first")
     if "://" in name:
-        raise RowFault(f"the picture {name} is on the network: save it as a file first")
+        raise RowFault(f"the {what} {name} is on the network: save it as a file first")
     if normpath(name).split("/")[0] == "..":
-        raise RowFault(f"the picture {name} lies outside of {root}: set media_dir to its folder")
+        raise RowFault(f"the {what} {name} lies outside of {root}: set media_dir to its folder")
     for path in (root / name, Path(name).expanduser()):
         try:
-            if path.is_file():
+            if path.is_file() or (medium.kind == "video" and name and path.is_dir()):
                 return path
         except (OSError, ValueError):  # a name too long for a file, or with a zero in it
             break
-    raise RowFault(f"there is no picture {name} in {root} (media_dir says where to look)")
+    raise RowFault(f"there is no {what} {name} in {root} (media_dir says where to look)")
+
+
+def find_picture(root: Path, name: str) -> Path:
+    """`find_medium` of a picture."""
+    return find_medium(root, Medium("image", name))
 
 
 def open_picture(path: Path) -> Image:

@@ -1,4 +1,4 @@
-"""A picture in a terminal's cells: two pixels a cell, the upper as `▀` in one colour on another.
+"""A medium in a terminal's cells: two pixels a cell, the upper as `▀` in one colour on another.
 
 Plain data: lines of cells for the screen to draw, no escape sequences. Where there are few colours
 the cells are shades, and where there are none a line says what the picture is.
@@ -6,12 +6,17 @@ the cells are shades, and where there are none a line says what the picture is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.paths import open_picture, picture_size
+from engine.datasets.medium import Kind, word
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Colour = tuple[int, int, int]
 Depth = Literal["full", "shades"]
@@ -32,37 +37,50 @@ class Cell:
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture drawn: `name`, its size in pixels, and lines of cells; no lines where it can't be
-    shown, and `problem` then says why."""
+    """A medium drawn: `name`, its size in pixels, and lines of cells; no lines where it can't be
+    shown, and `problem` then says why. `told` is what its head tells, in words, where that is not
+    the size of a picture."""
 
     name: str
     width: int
     height: int
     lines: tuple[tuple[Cell, ...], ...] = ()
     problem: str = ""
+    kind: Kind = "image"
+    told: str = ""
 
     @property
     def title(self) -> str:
         """What the picture is, in a few words; also what stands where it can't be drawn."""
         if self.problem:
             return f"[{self.problem}]"
+        if self.told:
+            return f"[{self.told}]"
         return f"[picture {self.width}×{self.height}]"
 
 
-def preview(path: Path, columns: int, rows: int, depth: Depth = "full") -> Preview:
-    """The picture in at most `columns` by `rows` cells, its shape kept. Never raises for a file
-    that is no picture: it says so."""
+def preview(
+    path: Path, columns: int, rows: int, depth: Depth = "full", kind: Kind = "image"
+) -> Preview:
+    """The medium in at most `columns` by `rows` cells, its shape kept. Never raises for a file
+    that is none of its kind: it says so."""
     try:
-        width, height = picture_size(path)
-        if width * height > _LARGEST:
-            return Preview(path.name, width, height)
-        across, down = _fitted(width, height, columns, rows)
-        return Preview(path.name, width, height, _drawn(path, across, down, depth))
+        if kind not in PREVIEWS:
+            return Preview(path.name, 0, 0, kind=kind, told=word(kind))
+        return PREVIEWS[kind](path, columns, rows, depth)
     except (RowFault, OSError) as fault:
-        return Preview(path.name, 0, 0, problem=str(fault))
+        return Preview(path.name, 0, 0, problem=str(fault), kind=kind)
 
 
-def _fitted(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
+def _picture(path: Path, columns: int, rows: int, depth: Depth) -> Preview:
+    width, height = picture_size(path)
+    if width * height > _LARGEST:
+        return Preview(path.name, width, height)
+    across, down = fitted(width, height, columns, rows)
+    return Preview(path.name, width, height, drawn(open_picture(path), across, down, depth))
+
+
+def fitted(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
     """Cells across and down for the largest picture of this shape that fits; at least one each."""
     columns, rows = max(1, columns), max(1, rows)
     scale = min(columns / width, 2 * rows / height, 1.0 if width <= columns else columns)
@@ -71,10 +89,11 @@ def _fitted(width: int, height: int, columns: int, rows: int) -> tuple[int, int]
     return across, down
 
 
-def _drawn(path: Path, across: int, down: int, depth: Depth) -> tuple[tuple[Cell, ...], ...]:
+def drawn(picture: Image, across: int, down: int, depth: Depth) -> tuple[tuple[Cell, ...], ...]:
+    """A picture as `down` lines of `across` cells."""
     from PIL.Image import Resampling
 
-    small = open_picture(path).resize((across, down * 2), Resampling.BOX)
+    small = picture.resize((across, down * 2), Resampling.BOX)
     if depth == "shades":
         grey = small.convert("L").resize((across, down), Resampling.BOX)
         last = len(_SHADES) - 1
@@ -98,3 +117,7 @@ def _level(picture: object, x: int, y: int) -> int:
 def _colour(picture: object, x: int, y: int) -> Colour:
     red, green, blue = picture.getpixel((x, y))  # type: ignore[attr-defined]
     return int(red), int(green), int(blue)
+
+
+# Each kind's drawing; raises RowFault for a file that is none of it.
+PREVIEWS: dict[Kind, Callable[[Path, int, int, Depth], Preview]] = {"image": _picture}

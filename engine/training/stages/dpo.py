@@ -22,9 +22,9 @@ def build_trainer(parts: Parts) -> Any:
     """
     from trl import DPOConfig
 
+    from engine.training.media_batches import PaddedMediaPairs
     from engine.training.pair_batches import choose_pair_form
     from engine.training.pairs import PairTrainer
-    from engine.training.pictures import PaddedPicturePairs
     from engine.training.references import load_reference
 
     config, model = parts.config, parts.model
@@ -41,7 +41,7 @@ def build_trainer(parts: Parts) -> Any:
     )
     if parts.pictures is not None:
         parts.pictures.reads_for(model)
-        form = PaddedPicturePairs(pad, parts.pictures, with_prompt=preference.learns_prompt)
+        form = PaddedMediaPairs(pad, parts.pictures, with_prompt=preference.learns_prompt)
     return PairTrainer(
         **parts.run_options(),
         args=parts.arguments(DPOConfig, beta=preference.beta, max_length=None),

@@ -23,7 +23,7 @@ def build_trainer(parts: Parts) -> SftTrainer:
     from engine.datasets.packing import packs_whole
     from engine.training.collate import Unpacked
     from engine.training.forms import packed_form
-    from engine.training.pictures import PaddedPictures
+    from engine.training.media_batches import PaddedMedia
     from engine.training.references import load_reference
     from engine.training.second_model import choose_form_for_both
     from engine.training.trainer import SftTrainer
@@ -37,7 +37,7 @@ def build_trainer(parts: Parts) -> SftTrainer:
     )
     if parts.pictures is not None:
         parts.pictures.reads_for(parts.model)
-        form = PaddedPictures(pad, parts.pictures)
+        form = PaddedMedia(pad, parts.pictures)
     elif packs_whole(parts.config):
         form = Unpacked(packed_form(form, parts.model, parts.config, second))
     return SftTrainer(

@@ -104,7 +104,7 @@ def test_an_answer_comes_in_pieces_and_can_be_stopped(
     [
         ("Which?", ("gone.png",), "there is no picture gone.png"),
         ("Which?", ("colours.json",), "no picture that can be read"),
-        ("<image><image>", ("red.png",), "holds 2 <image> and has 1 pictures"),
+        ("<image><image>", ("red.png",), "holds 2 <image> and has 1 picture"),
     ],
 )
 def test_a_picture_that_can_not_be_used_is_told(

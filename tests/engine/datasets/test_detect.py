@@ -84,7 +84,7 @@ def test_published_sets_are_made_out_as_their_registry_says(
             # The pictures of the own list are found beside the file.
             assert isinstance(ours, Example) and isinstance(wanted, Example)
             assert replace(ours, media=()) == replace(wanted, media=())
-            assert all(Path(path).is_file() for path in ours.media)
+            assert all(Path(one.name).is_file() for one in ours.media)
 
 
 def test_alpaca_with_names_of_its_own(tmp_path: Path) -> None:

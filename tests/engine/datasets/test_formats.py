@@ -101,7 +101,7 @@ def test_media_stay_as_placeholders(make_set: Any) -> None:
     }
     columns = {"messages": "conversations", "images": "pics"}
     example = good(make_set, row, columns=columns, **SHARE)
-    assert example.media == ("a.png",) and example.messages[0].content == "<image>What?"
+    assert example.media == (("image", "a.png"),) and example.messages[0].content == "<image>What?"
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_media_stay_as_placeholders(make_set: Any) -> None:
         ({"messages": [{"role": "user", "content": "q"}]}, OPENAI, "last turn is the user's"),
         ({"messages": [{"content": "q"}]}, OPENAI, "turn 1 has no known role"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "video_url"}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
             OPENAI,
-            "video and sound are not here yet",
+            "turn 1 holds \"smell\", which is no part known here",
         ),
         ({"text": " "}, {"columns": {"prompt": "text"}}, "is empty"),
         ([1], {}, "a list, not an object"),

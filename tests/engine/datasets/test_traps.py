@@ -186,4 +186,4 @@ def test_pictures_of_the_own_list_lie_beside_their_file(
     (folder / "a.png").write_bytes(b"x")
     add_set(detect(folder / "mine.json"), "own list")
     example = open_rows("mine").example(0)
-    assert isinstance(example, Example) and example.media == (str(folder / "a.png"),)
+    assert isinstance(example, Example) and example.media == (("image", str(folder / "a.png")),)

@@ -11,6 +11,7 @@ import pytest
 
 from engine.config import read_flat
 from engine.datasets import Encoder, Example, Message
+from engine.datasets.medium import pictures as of_pictures
 from engine.models.vision import part_of, picture_tokens
 from engine.problem import BadInput
 
@@ -114,7 +115,7 @@ def test_frozen_parts_get_no_gradients_and_the_others_do(
     import torch
 
     from engine.models import choose_precision
-    from engine.models.processor import Pictures
+    from engine.models.processor import Media
     from engine.training.methods import apply_method
 
     folder = vision_folder(family)
@@ -123,15 +124,15 @@ def test_frozen_parts_get_no_gradients_and_the_others_do(
     )
     model = apply_method(loaded(folder, config), config, choose_precision(config, "cpu"))
     encoder = Encoder(folder, config)
-    pictures = Pictures(folder, config, encoder.tokenizer)
-    encoder.read_pictures_by(pictures)
+    pictures = Media(folder, config, encoder.tokenizer)
+    encoder.read_media_by(pictures)
     pictures.reads_for(model)
     row = encoder.encode(
         Example(
             "conversation",
             1,
             messages=(Message("user", "<image>Which?"), Message("assistant", "red")),
-            media=("red.png",),
+            media=of_pictures(["red.png"]),
         )
     )
     ids = torch.tensor([row.ids])
@@ -140,7 +141,7 @@ def test_frozen_parts_get_no_gradients_and_the_others_do(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         labels=torch.tensor([row.labels]),
-        **pictures.inputs(ids, [["red.png"]]),
+        **pictures.inputs(ids, [of_pictures(["red.png"])]),
     ).loss.backward()
     moved = {
         part_of(name)
@@ -201,7 +202,7 @@ def test_tokens_by_arithmetic_are_the_processors(
                 Message("user", "And why?<image>"),
                 Message("assistant", "So."),
             ),
-            media=(f"{number}.png", "0.png"),
+            media=of_pictures([f"{number}.png", "0.png"]),
         )
         row = reading.encode(talk)
         assert counting.encode(talk) == row
@@ -237,7 +238,7 @@ def test_pixels_come_as_many_as_tokens_wait_for_them(
                 messages=(
                     Message("user", "<image>" * len(named) + "?"), Message("assistant", "a")
                 ),
-                media=named,
+                media=of_pictures(named),
             )
         )
         for named in ((), ("red.png",), ("blue.png", "green.png"))
@@ -247,14 +248,14 @@ def test_pixels_come_as_many_as_tokens_wait_for_them(
     mask = torch.tensor([[1] * len(r.ids) + [0] * (longest - len(r.ids)) for r in rows])
     with torch.no_grad():
         together = model(
-            input_ids=ids, attention_mask=mask, **pictures.inputs(ids, [r.pictures for r in rows])
+            input_ids=ids, attention_mask=mask, **pictures.inputs(ids, [r.media for r in rows])
         ).logits
         for line, row in enumerate(rows):
             alone_ids = torch.tensor([row.ids])
             alone = model(
                 input_ids=alone_ids,
                 attention_mask=torch.ones_like(alone_ids),
-                **pictures.inputs(alone_ids, [row.pictures]),
+                **pictures.inputs(alone_ids, [row.media]),
             ).logits
             assert torch.allclose(together[line, : len(row.ids)], alone[0], atol=1e-3)
 
@@ -296,7 +297,7 @@ def test_the_video_half_of_a_processor_is_kept_on_saving(
     import shutil
 
     from engine.models import load_tokenizer
-    from engine.models.processor import Pictures, has_torchvision
+    from engine.models.processor import Media, has_torchvision
 
     if has_torchvision():
         pytest.skip("torchvision is here: the whole processor is loaded")
@@ -306,7 +307,7 @@ def test_the_video_half_of_a_processor_is_kept_on_saving(
     written["video_processor"] = {"video_processor_type": "Qwen2VLVideoProcessor", "fps": 2}
     (folder / "processor_config.json").write_text(json.dumps(written))
     config = settings(folder, picture_set)
-    pictures = Pictures(folder, config, Encoder(folder, config).tokenizer)
+    pictures = Media(folder, config, Encoder(folder, config).tokenizer)
     pictures.save(tmp_path / "saved", load_tokenizer(folder))
     saved = json.loads((tmp_path / "saved" / "processor_config.json").read_text())
     assert saved["video_processor"]["fps"] == 2

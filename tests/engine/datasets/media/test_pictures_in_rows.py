@@ -15,8 +15,10 @@ from engine.config import read_flat
 from engine.datasets import Encoder, RowProblem, find_dataset, fits, open_rows, prepare
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import Limits, find_picture, media_root, open_picture
+from engine.datasets.media.looks import LOOKS
 from engine.datasets.media.paths import picture_size
-from engine.datasets.picture_rows import laid
+from engine.datasets.media_rows import laid
+from engine.datasets.medium import pictures
 from engine.problem import BadInput
 
 
@@ -161,7 +163,7 @@ def test_pictures_are_counted_before_the_cutoff(
     assert len(prepared.train) == 2 and prepared.train.cut_rows == 1
     image = whole.tokenizer.backend.token_to_id("<image>")
     assert prepared.train[1]["input_ids"].count(image) == 16
-    assert json.loads(prepared.train[1]["pictures"]) == ["red.png"]
+    assert json.loads(prepared.train[1]["media"]) == [["image", "red.png"]]
 
 
 def test_smaller_limits_take_fewer_tokens(
@@ -177,7 +179,9 @@ def test_smaller_limits_take_fewer_tokens(
     assert lengths[0] > lengths[1]
 
 
-def test_sets_with_pictures_suit_some_stages_and_videos_none(talk: Callable[..., Path]) -> None:
+def test_sets_with_media_suit_some_stages(
+    talk: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = talk(GOOD)
     info = find_dataset("talk", folder)
     assert fits(info, "sft") is None
@@ -185,7 +189,11 @@ def test_sets_with_pictures_suit_some_stages_and_videos_none(talk: Callable[...,
     registry = json.loads((folder / "dataset_info.json").read_text())
     registry["talk"]["columns"]["videos"] = "videos"
     (folder / "dataset_info.json").write_text(json.dumps(registry))
-    assert "video or sound" in str(fits(find_dataset("talk", folder), "sft"))
+    monkeypatch.delitem(LOOKS, "video", raising=False)
+    assert "hold videos, which are not here" in str(fits(find_dataset("talk", folder), "sft"))
+    monkeypatch.setitem(LOOKS, "video", len)
+    assert fits(find_dataset("talk", folder), "sft") is None
+    assert "pictures and videos" in str(fits(find_dataset("talk", folder), "pt"))
 
 
 def test_a_model_of_text_is_told_once(
@@ -251,6 +259,6 @@ def test_openai_turns_bring_their_pictures(talk: Callable[..., Path]) -> None:
     for place in (0, 1):
         example = read.example(place)
         assert not isinstance(example, RowProblem)
-        assert example.media == ("red.png",) and example.messages[0].content == "<image>?"
+        assert example.media == pictures(["red.png"]) and example.messages[0].content == "<image>?"
     twice = read.example(2)
     assert isinstance(twice, RowProblem) and "both in its turns and in a column" in twice.reason

@@ -1,8 +1,8 @@
-"""Conversations with pictures: their tokens, and answers to them.
+"""Conversations with media: their tokens, and answers to them.
 
 Families differ in what a forward pass needs once a picture stands in the cache (Qwen2-VL goes on
 counting positions where the picture's rows ended, and remembers where that was for whoever asks
-next), so transformers' own `generate` writes all answers of a vision-language model. It runs on a
+next), so transformers' own `generate` writes all answers of a model that reads media. It runs on a
 thread of its own and ends as soon as nobody takes its tokens any more.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.picture_rows import PLACEHOLDER
+from engine.datasets.medium import KINDS, PLACEHOLDERS, Kind, Medium, kinds_of, times, word
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -23,38 +23,53 @@ if TYPE_CHECKING:
     from engine.models.inference import Loaded
 
 
-def shown_turns(messages: Sequence[Any]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """The turns as dicts, and all their pictures. A turn that names pictures and does not say where
+# Where a message has its files of each kind.
+_FILES: dict[Kind, str] = {"image": "pictures", "video": "videos", "audio": "sounds"}
+
+
+def media_in(message: Any) -> tuple[Medium, ...]:
+    """The files that a message names, kind by kind."""
+    return tuple(
+        Medium(kind, name) for kind in KINDS for name in getattr(message, _FILES[kind], ())
+    )
+
+
+def shown_turns(messages: Sequence[Any]) -> tuple[list[dict[str, str]], tuple[Medium, ...]]:
+    """The turns as dicts, and all their media. A turn that names files and does not say where
     they stand has them before its text. Raises BadInput where both don't agree."""
     turns: list[dict[str, str]] = []
-    pictures: list[str] = []
+    media: list[Medium] = []
     for message in messages:
-        named = tuple(getattr(message, "pictures", ()))
+        named = media_in(message)
         content = str(message.content)
-        if named and PLACEHOLDER not in content:
-            content = PLACEHOLDER * len(named) + content
-        if named and content.count(PLACEHOLDER) != len(named):
-            raise _refused(
-                f"the message holds {content.count(PLACEHOLDER)} {PLACEHOLDER} and has "
-                f"{len(named)} pictures"
-            )
-        turns.append({"role": message.role, "content": content})
-        pictures += named
-    return turns, tuple(pictures)
+        before = ""
+        for kind in kinds_of(named):
+            token, count = PLACEHOLDERS[kind], sum(one.kind == kind for one in named)
+            if token not in content:
+                before += token * count
+            elif content.count(token) != count:
+                raise _refused(
+                    f"the message holds {content.count(token)} {token} and has "
+                    f"{times(count, kind)}",
+                    kind,
+                )
+        turns.append({"role": message.role, "content": before + content})
+        media += named
+    return turns, tuple(media)
 
 
-def prompt_tokens(encoder: Encoder, text: str, pictures: Sequence[str]) -> list[int]:
-    """The rendered conversation as tokens. Raises BadInput for a picture that can't be read."""
+def prompt_tokens(encoder: Encoder, text: str, media: Sequence[Medium]) -> list[int]:
+    """The rendered conversation as tokens. Raises BadInput for a file that can't be read."""
     try:
-        return encoder.prompt_ids(text, pictures)
+        return encoder.prompt_ids(text, media)
     except RowFault as fault:
-        raise _refused(str(fault)) from None
+        raise _refused(str(fault), kinds_of(media)[0] if media else "image") from None
 
 
 def seeing_ids(
     loaded: Loaded,
     prompt: list[int],
-    pictures: Sequence[str],
+    media: Sequence[Medium],
     sampling: RunConfig,
     limit: int,
     check: Callable[[], object],
@@ -68,7 +83,7 @@ def seeing_ids(
     device = loaded.model.device
     ids = torch.tensor([prompt])
     inputs = {name: value.to(device) for name, value in
-              loaded.pictures.inputs(ids, [list(pictures)]).items()}  # fmt: skip
+              loaded.pictures.inputs(ids, [list(media)]).items()}  # fmt: skip
     chosen = generation_config(sampling, loaded, limit)
     stream = _Stream(len(prompt))
 
@@ -140,11 +155,12 @@ class _Stream:
         """Nothing more comes."""
 
 
-def _refused(what: str) -> BadInput:
-    return BadInput(
-        Problem(
-            f"The picture can't be used: {what}.",
-            "chat",
-            "Give a picture file (PNG, JPEG, WebP, …) that is on this machine.",
-        )
-    )
+_HINTS: dict[Kind, str] = {
+    "image": "Give a picture file (PNG, JPEG, WebP, …) that is on this machine.",
+    "video": "Give a video file (MP4, WebM, …) that is on this machine.",
+    "audio": "Give a sound file (WAV, FLAC, MP3, Ogg) that is on this machine.",
+}
+
+
+def _refused(what: str, kind: Kind) -> BadInput:
+    return BadInput(Problem(f"The {word(kind)} can't be used: {what}.", "chat", _HINTS[kind]))
