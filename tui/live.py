@@ -82,6 +82,11 @@ class LiveRun:
         return self.state in ENDED
 
     @property
+    def last_loss(self) -> float | None:
+        """The newest loss that is a number."""
+        return next((value for value in reversed(self.losses) if math.isfinite(value)), None)
+
+    @property
     def percent(self) -> int:
         """Whole percent of the work in hand: steps while training, else the activity."""
         if self.state in ("training", "paused", "evaluating", "saving") and self.total_steps:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.events import Completions
     from engine.runs.curves import Curves
     from engine.runs.history import RunSummary
+    from tui.live import LiveRun
     from tui.studio import Studio
 
 
@@ -64,13 +65,22 @@ class RunView(ChartView):
         self.facts.set_title(run.name)
         self.facts.set_figure(_(STATES.get(run.state, run.state)))
         self.facts.set_lines(self._lines(run))
-        asked = (run.path, run.updated)
-        if asked != self._asked:
+        live = self._live(run)
+        asked = (run.path, run.updated, live is None)
+        if live is not None:
+            self.charts.set_pictures(live.pictures(), live.total_steps or None)
+            self._asked = asked
+        elif asked != self._asked:
             self._asked = asked
             self._ask(run.path)
 
     def _run(self) -> RunSummary | None:
         return self.studio.run_at(shell(self).rail.runs.cursor_row)
+
+    def _live(self, run: RunSummary) -> LiveRun | None:
+        """The run as the engine tells of it while it is under way: its folder is read once."""
+        live = self.studio.live
+        return live if live is not None and live.run == run.name and not live.ended else None
 
     def _ask(self, path: Path) -> None:
         from engine.runs.curves import read_curves
@@ -95,12 +105,16 @@ class RunView(ChartView):
         self.charts.set_pictures(pictures(stage, *of_curves(curves)), curves.total_steps or None)
 
     def _lines(self, run: RunSummary) -> list[Line]:
-        steps = f"{thousands(run.step)}/{thousands(run.total_steps)}" if run.total_steps else "–"
+        live = self._live(run)
+        step, total, last = run.step, run.total_steps, run.last_loss
+        if live is not None and live.total_steps:
+            step, total, last = live.step, live.total_steps, live.last_loss
+        steps = f"{thousands(step)}/{thousands(total)}" if total else "–"
         rows = [
             (_("model"), run.model or "–"),
             (_("stage"), f"{run.stage or '–'} · {run.method or '–'}"),
             (_("steps"), steps),
-            (_("last loss"), loss(run.last_loss)),
+            (_("last loss"), loss(last)),
             (_("best validation"), self._best_words(run)),
             (_("last change"), f"{_(age(time.time() - run.updated))}   {run.path}"),
             (_("checkpoints"), self._checkpoint_words(run)),

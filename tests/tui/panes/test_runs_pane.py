@@ -12,6 +12,7 @@ import pytest
 from engine.config import defaults_for_form, with_value, write_yaml
 from engine.events import StateChanged, StepLogged, to_json
 from engine.runs.checkpoints import COMPLETE_MARK
+from engine.worker import TrainJob
 
 
 def write_run(
@@ -214,3 +215,25 @@ async def test_a_damaged_run_is_no_harm(open_screen, home: Path, damage: str) ->
     async with open_screen() as shown:
         await shown.press("4", "enter", "escape", "r", "escape", "a", "escape")
         assert not shown.app._told and shown.app.is_running
+
+
+async def test_a_run_under_way_is_told_as_it_goes_not_as_its_folder_was_read(
+    open_screen, home: Path
+) -> None:
+    async with open_screen() as shown:
+        run = shown.studio.submit(TrainJob(shown.studio.config), "train").run
+        write_run(home, run, state="training", losses=(2.4,), steps=())
+        shown.studio.read_runs()
+        await shown.settle()
+        await shown.press("4", "enter")
+        for step, loss in enumerate((2.4, 1.9, 1.25), 1):
+            shown.studio.inbox.append(
+                StepLogged(run=run, time=1e6, step=step, total_steps=60, loss=loss,
+                           learning_rate=1e-4, epoch=0.1, elapsed=1.0)
+            )  # fmt: skip
+        shown.app.take_in()
+        await shown.settle()
+        assert "3/60" in shown.text
+        assert shown.app.views["runs"].charts.first.newest < 2.4
+        facts = [line for line in shown.lines if "last loss" in line]
+        assert facts and "1.25" in facts[0]
