@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.datasets.files import open_path
+from engine.datasets.local import local_files, open_local
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from engine.datasets.registry import DatasetInfo
 
 # Larger files are counted when they are opened, not when they are listed.
 _COUNT_UP_TO = 16 * 2**20
@@ -30,30 +35,30 @@ class RowCounts:
         if isinstance(known, dict):
             self._known = {key: value for key, value in known.items() if isinstance(value, list)}
 
-    def count(self, path: Path) -> int | None:
-        """Rows of a file or folder; None where counting would take long.
+    def count(self, info: DatasetInfo) -> int | None:
+        """Rows of a set on disk; None where counting would take long.
 
-        Raises BadInput for a file that can't be read.
+        Raises BadInput for a file that can't be read, and for a part that is not there.
         """
-        now = stamp(path)
-        known = self._known.get(os.path.realpath(path))
+        now = stamp(local_files(info))
+        known = self._known.get(_key(info))
         # Counts that an older finetui wrote have fewer numbers in front.
         if now and known and known[:-1] == now:
             return known[-1]
         if now and now[_SIZE] > _COUNT_UP_TO:
             return None
-        rows = len(open_path(path))
-        self.learn(path, rows)
+        rows = len(open_local(info))
+        self._learn(info, now, rows)
         return rows
 
-    def learn(self, path: Path, rows: int) -> None:
-        """Remember a count that opening the file has shown."""
-        now = stamp(path)
-        if now:
-            value = [*now, rows]
-            if self._known.get(os.path.realpath(path)) != value:
-                self._known[os.path.realpath(path)] = value
-                self._new = True
+    def learn(self, info: DatasetInfo, rows: int) -> None:
+        """Remember a count that opening the set has shown."""
+        self._learn(info, stamp(local_files(info)), rows)
+
+    def _learn(self, info: DatasetInfo, now: list[int] | None, rows: int) -> None:
+        if now and self._known.get(_key(info)) != [*now, rows]:
+            self._known[_key(info)] = [*now, rows]
+            self._new = True
 
     def save(self) -> None:
         if self._new:
@@ -63,10 +68,17 @@ class RowCounts:
             self._new = False
 
 
-def stamp(path: Path) -> list[int] | None:
-    """Times, size and place of the file; for a folder of all its files. None where unreadable."""
+def _key(info: DatasetInfo) -> str:
+    """The place of the set, and which part of it is read."""
+    assert info.path is not None
+    part = "" if info.split == "train" else info.split
+    said = [info.hub_folder or "", info.subset or "", part]
+    return os.path.realpath(info.path) + ("\n" + "\n".join(said) if any(said) else "")
+
+
+def stamp(files: Sequence[Path]) -> list[int] | None:
+    """Times, size and place of files. None where unreadable."""
     try:
-        files = [item for item in path.iterdir() if item.is_file()] if path.is_dir() else [path]
         stats = [item.stat() for item in files]
     except OSError:
         return None

@@ -16,8 +16,8 @@ from engine.datasets.files import SUFFIXES, Rows
 from engine.datasets.formats import RowFault, convert
 from engine.datasets.formats.fields import shown
 from engine.datasets.index.packed import inner_suffix, is_packed
-from engine.datasets.medium import ANY_PLACEHOLDER, kinds_of, words
 from engine.datasets.local import open_local
+from engine.datasets.medium import ANY_PLACEHOLDER, kinds_of, words
 from engine.datasets.registry import DatasetInfo
 from engine.problem import BadInput, Problem
 

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from engine.datasets.joined import JoinedRows
 from engine.problem import BadInput, Problem
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt")
+NO_ROWS = f"Put {', '.join(SUFFIXES)} files there."
 # Files of text up to this many bytes are read whole, without an index.
 SMALL = 4 << 20
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -199,19 +201,20 @@ def open_path(path: Path) -> Rows:
         for item in sorted(path.iterdir())
         if inner_suffix(item) in SUFFIXES and item.name != "dataset_info.json"
     ]
+    if not files:
+        raise bad_file(f"The folder {path.name} holds no rows.", path, NO_ROWS)
+    return open_files(files, path)
+
+
+def open_files(files: Sequence[Path], folder: Path) -> Rows:
+    """The rows of several files of `folder`, one after the other."""
     kinds = {inner_suffix(item).replace("jsonl", "json") for item in files}
     if len(kinds) > 1:
         # Their rows have columns of different names as a rule: no one entry reads them all.
         raise bad_file(
-            f"The folder {path.name} holds files of different kinds: {', '.join(sorted(kinds))}.",
-            path,
+            f"The folder {folder.name} holds files of different kinds: {', '.join(sorted(kinds))}.",
+            folder,
             "Keep files of one kind there, or make a set of each kind.",
-        )
-    if not files:
-        raise bad_file(
-            f"The folder {path.name} holds no rows.",
-            path,
-            f"Put {', '.join(SUFFIXES)} files there.",
         )
     return JoinedRows([open_file(item) for item in files])
 

@@ -4,12 +4,14 @@ never on the screen's thread."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.paths import cache_dir
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # activity, done, total, unit: how far a fetch is.
 Progress = Callable[[str, float, float, str], None]
 CheckStop = Callable[[], object]
+_log = logging.getLogger(__name__)
 CLOUDS = ("s3://", "gs://", "gcs://")
 _PREFIXES = {"hf:": "hf_hub_url", "ms:": "ms_hub_url"}
 
@@ -52,8 +55,21 @@ class Access:
         return cls(*tokens, str(config.hub), progress, check_stop, fetch)
 
 
+class Fetched(NamedTuple):
+    """The rows of a set that was fetched, and the files on disk that they are read from: none
+    where they are only in memory."""
+
+    rows: Any
+    files: tuple[Path, ...]
+
+
 def open_hub(info: DatasetInfo, access: Access | None = None) -> Any:
-    """Fetch a set (once; it is kept in the hub's own cache or ours) and return its rows.
+    """The rows of a set that lies elsewhere. See `fetch_hub`."""
+    return fetch_hub(info, access).rows
+
+
+def fetch_hub(info: DatasetInfo, access: Access | None = None) -> Fetched:
+    """Fetch a set (once; it is kept in the hub's own cache or ours) and open its rows.
 
     Where an entry names both hubs, `access.hub` or USE_MODELSCOPE_HUB=1 prefers ModelScope's.
     Raises BadInput when it can't be had, or was not fetched before and is not to be now.
@@ -65,12 +81,12 @@ def open_hub(info: DatasetInfo, access: Access | None = None) -> Any:
             info,
             f"A run fetches it, and so does: finetui datasets show {info.name}",
         )
-    rows = _opened(info, access)
+    found = _opened(info, access)
     _remember(info)
-    return rows
+    return found
 
 
-def _opened(info: DatasetInfo, access: Access) -> Any:
+def _opened(info: DatasetInfo, access: Access) -> Fetched:
     fetch = (access.progress or _silent, access.check_stop or _on)
     token = access.token
     wished = access.hub == "modelscope" or _prefers_modelscope()
@@ -80,6 +96,8 @@ def _opened(info: DatasetInfo, access: Access) -> Any:
         folder = fetch_dataset(info.ms_hub_url, info.hub_folder, access.ms_token, *fetch)
         return _load(info, info.ms_hub_url, str(folder), None)
     if info.hf_hub_url:
+        if access.progress or access.check_stop:
+            _tell_fetching(info, token, *fetch)
         return _load(info, info.hf_hub_url, info.hf_hub_url, token)
     if info.om_hub_url:
         raise _bad(
@@ -91,7 +109,8 @@ def _opened(info: DatasetInfo, access: Access) -> Any:
         from engine.datasets.cloud import fetch_cloud
         from engine.datasets.files import open_path
 
-        return open_path(fetch_cloud(info.name, info.cloud_file_name, *fetch))
+        path = fetch_cloud(info.name, info.cloud_file_name, *fetch)
+        return Fetched(open_path(path), (path,))
     return _open_remote(info, token)
 
 
@@ -138,7 +157,7 @@ def remote_registry(repo: str, token: str | None = None) -> Path:
         ) from None
 
 
-def _open_remote(info: DatasetInfo, token: str | None) -> Any:
+def _open_remote(info: DatasetInfo, token: str | None) -> Fetched:
     """A file or folder that lies beside a hub's registry."""
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
@@ -161,10 +180,27 @@ def _open_remote(info: DatasetInfo, token: str | None) -> Any:
             info,
             "Check the name and the network, or download it and give file_name.",
         ) from None
-    return open_path(path)
+    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    return Fetched(open_path(path), tuple(files))
 
 
-def _load(info: DatasetInfo, name: str, place: str, token: str | None) -> Any:
+def _tell_fetching(
+    info: DatasetInfo, token: str | None, progress: Progress, check_stop: CheckStop
+) -> None:
+    """Fetch a Hugging Face set's files with their progress told."""
+    assert info.hf_hub_url is not None
+    from engine.datasets.hub_files import fetch_files
+
+    try:
+        fetch_files(info, info.hf_hub_url, token, progress, check_stop)
+    except (FinetuiError, Stopped):
+        raise
+    except Exception as error:
+        # Opening it meets the same fault, and says it in a sentence; here it would be said twice.
+        _log.debug("%s could not be fetched beforehand: %s", info.hf_hub_url, error)
+
+
+def _load(info: DatasetInfo, name: str, place: str, token: str | None) -> Fetched:
     """By the package `datasets`: from the hub, or from a folder fetched already."""
     try:
         import datasets
@@ -191,20 +227,39 @@ def _load(info: DatasetInfo, name: str, place: str, token: str | None) -> Any:
             info,
             "Check the network, subset and split, or download the files and give file_name.",
         ) from None
-    return _undecoded(found)
+    files = tuple(Path(one["filename"]) for one in getattr(found, "cache_files", None) or ())
+    return Fetched(_undecoded(found), files)
 
 
 def _undecoded(found: Any) -> Any:
     """Pictures and sounds as the file has them: a row that is read is not to be decoded."""
+    for name, feature in (getattr(found, "features", None) or {}).items():
+        plain = copy.deepcopy(feature)
+        if _stop_decoding(plain):
+            found = found.cast_column(name, plain)
+    return found
+
+
+def _stop_decoding(feature: Any) -> bool:
+    """Tell every picture, sound and video within a feature not to be decoded; whether any was."""
     import datasets
 
-    features = getattr(found, "features", None) or {}
-    for name, feature in features.items():
-        for kind in ("Image", "Audio", "Video"):
-            made = getattr(datasets, kind, None)
-            if made is not None and isinstance(feature, made):
-                found = found.cast_column(name, made(decode=False))
-    return found
+    if isinstance(feature, tuple(_decoded(datasets))):
+        feature.decode = False
+        return True
+    inner: list[Any] = []
+    if isinstance(feature, dict):
+        inner = list(feature.values())
+    elif isinstance(feature, list):
+        inner = feature
+    elif hasattr(feature, "feature"):
+        inner = [feature.feature]
+    return any([_stop_decoding(one) for one in inner])  # every one is told
+
+
+def _decoded(datasets: Any) -> list[type]:
+    kinds = (getattr(datasets, name, None) for name in ("Image", "Audio", "Video"))
+    return [kind for kind in kinds if kind is not None]
 
 
 def _mark(info: DatasetInfo) -> str:

@@ -13,6 +13,7 @@ from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import Fill, has_placeholders
 from engine.datasets.hub import Access
 from engine.datasets.listing import fits
+from engine.datasets.local import idle_parts
 from engine.datasets.mixing import mixed_order, mixing_note, rows_used
 from engine.datasets.packing import packed
 from engine.datasets.parallel import (
@@ -79,6 +80,7 @@ def select(
     chosen = Selection([], [], [])
     infos = [find_dataset(name, config.dataset_dir) for name in names]
     check_fit(infos, stage)
+    chosen.notes += [told for info in infos if (told := idle_parts(info))]
     for info in infos:
         if progress and info.hub:
             progress(f"Fetching {info.name}", 0, 0, "rows")

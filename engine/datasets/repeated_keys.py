@@ -1,4 +1,4 @@
-"""JSON objects that name a key twice: read as JSON has it, the last one wins, but never silently."""
+"""JSON objects that name a key twice: the last one wins, as JSON has it, but it is told."""
 
 from __future__ import annotations
 

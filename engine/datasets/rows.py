@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.counts import RowCounts
 from engine.datasets.example import Example, RowProblem
-from engine.datasets.files import Rows, open_path
+from engine.datasets.files import Rows
 from engine.datasets.fill import Fill, is_filled
 from engine.datasets.formats import RowFault, convert
 from engine.datasets.joined import known_rows, stretch_of
+from engine.datasets.local import open_local
 from engine.datasets.registry import DatasetInfo, find_dataset
 from engine.datasets.repeated_keys import RepeatingRow
 from engine.problem import BadInput
@@ -87,7 +88,7 @@ class RowIndex:
         """Remember how many rows there are, for the list of sets."""
         if self.info.path is not None:
             counts = RowCounts()
-            counts.learn(self.info.path, len(self))
+            counts.learn(self.info, len(self))
             counts.save()
 
     def stretch(self, index: int) -> tuple[range, bytes] | None:
@@ -152,14 +153,9 @@ def open_rows(
         from engine.datasets.hub import Access, open_hub
 
         return RowIndex(info, open_hub(info, access or Access(token)), fill)
-    rows = open_path(info.path)
-    index = RowIndex(info, rows, fill)
+    index = RowIndex(info, open_local(info), fill)
     if index.done and index.fault is None:
         index.learn_count()
-    if info.split != "train":
-        from engine.datasets.split import part_of
-
-        return RowIndex(info, part_of(rows, info.split, info.name), fill)
     return index
 
 

@@ -1,4 +1,4 @@
-"""`split` of a file on disk: all of it is `train`, and `train[:100]` or `train[50%:]` a part."""
+"""`split` of rows on disk: a file is all `train`, and `train[:100]` or `train[50%:]` a part."""
 
 from __future__ import annotations
 
@@ -48,6 +48,25 @@ def part_of(rows: Rows, split: str, name: str) -> Rows:
     total = len(rows)
     first, last, _step = slice(_place(found[2], total), _place(found[3], total)).indices(total)
     return PartRows(rows, first, last)
+
+
+def split_parts(split: str, name: str) -> list[tuple[str, str]]:
+    """The names of the splits that `split` adds up (`train+test[:10%]`), each with its bounds in
+    brackets, empty for all of it. Raises BadInput for one that can't be read."""
+    parts = []
+    for text in split.replace(" ", "").split("+"):
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise BadInput(
+                Problem(
+                    f"The split {split!r} of {name} can't be read.",
+                    f"dataset {name}",
+                    "It looks like validation, train[:100] or train+test.",
+                    "dataset",
+                )
+            )
+        parts.append((found[1], text.removeprefix(found[1])))
+    return parts
 
 
 def _place(text: str | None, total: int) -> int | None:

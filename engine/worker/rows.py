@@ -44,10 +44,11 @@ def rows_of(name: str, config: RunConfig) -> RowIndex:
     from engine.datasets import Fill, find_dataset, open_rows
     from engine.datasets.counts import stamp
     from engine.datasets.hub import Access
+    from engine.datasets.local import local_files
 
     info = find_dataset(name, config.dataset_dir)
     fill = (config.identity_name, config.identity_author)
-    key = (info, fill, tuple(stamp(info.path) or ()) if info.path is not None else ())
+    key = (info, fill, tuple(stamp(local_files(info)) or ()) if info.path is not None else ())
     if key not in _opened:
         # A glance fetches nothing: sets may be large, and the cursor only passes over them.
         access = Access.of(config, fetch=False)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.index.stamp import stamp_of
+from engine.datasets.local import local_files
 from engine.paths import cache_dir
+from engine.problem import BadInput
 from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -128,11 +130,9 @@ class TokenLengths:
         info = self.rows.info
         if info.path is None:
             return b""
-        with contextlib.suppress(OSError):
-            path = info.path
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            stamps = [[str(one), stamp_of(one).record()] for one in files if one.is_file()]
-            shape = [info.formatting, info.ranking, repr(info.columns), repr(info.tags)]
+        with contextlib.suppress(OSError, BadInput):
+            stamps = [[str(one), stamp_of(one).record()] for one in local_files(info)]
+            shape = [info.split, info.formatting, info.ranking, repr(info.columns), repr(info.tags)]
             return json.dumps([stamps, shape, self.rows.filled, self._identity]).encode()
         return b""
 

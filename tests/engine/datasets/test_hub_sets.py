@@ -231,9 +231,16 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
     """The package `datasets` itself, in a process that knows no other hub than the stand-in."""
     code = (
         "from engine.datasets import open_rows; from engine.problem import BadInput\n"
-        "rows = open_rows('org/set', 'ONLINE'); print(len(rows), rows.raw(3)['output'])\n"
-        "try: open_rows('org/none', 'ONLINE')\n"
+        "from engine.datasets.hub import Access\n"
+        "told = []\n"
+        "tell = lambda name, done, total, unit: told.append((name, done, total, unit))\n"
+        "access = Access(progress=tell)\n"
+        "rows = open_rows('org/set', 'ONLINE', access=access)\n"
+        "print(len(rows), rows.raw(3)['output'])\n"
+        "try: open_rows('org/none', 'ONLINE', access=access)\n"
         "except BadInput as error: print(error.problem.what)\n"
+        "print(*told[-1]); print(len(told))\n"
+        "told.clear(); open_rows('org/set', 'ONLINE', access=access); print(len(told))\n"
     )
     places = {
         "HF_ENDPOINT": str(os.environ["MODELSCOPE_ENDPOINT"]),
@@ -252,6 +259,10 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "4 a3", done.stderr[-2000:]
     assert lines[1].startswith("There is no dataset org/none on the hub")
+    rows = sum(len(data) for name, data in far.files.items() if name != "README.md")
+    assert lines[2] == f"Fetching org/set {rows} {rows} bytes"
+    assert int(lines[3]) >= 4  # before and after each file
+    assert lines[4] == "0"  # nothing is fetched twice
 
 
 def test_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

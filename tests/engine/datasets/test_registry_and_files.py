@@ -194,13 +194,13 @@ def test_counts_are_remembered_until_the_file_changes(
     assert list_datasets(folder)[0].rows == 5
     import engine.datasets.counts as counts
 
-    def never(path: Path) -> Any:
+    def never(info: Any) -> Any:
         raise AssertionError("the file was read again")
 
-    real = counts.open_path
-    monkeypatch.setattr(counts, "open_path", never)
+    real = counts.open_local
+    monkeypatch.setattr(counts, "open_local", never)
     assert list_datasets(folder)[0].rows == 5
-    monkeypatch.setattr(counts, "open_path", real)
+    monkeypatch.setattr(counts, "open_local", real)
     make_set(ROWS[:3])
     assert list_datasets(folder)[0].rows == 3
 
