@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 THRESHOLD = 0.8
@@ -70,7 +71,7 @@ class Bands:
         buckets, members, of_row = self._buckets(led_by)
         leaders = numpy.full((buckets, _LED), _NONE, dtype=numpy.uint32)
         held = lru_cache(maxsize=256)(shingles)
-        for start, stop in zip(of_row[:-1], of_row[1:], strict=True):
+        for start, stop in pairwise(of_row):
             row = int(members[0, start])
             if check_stop and not start % 1024:
                 check_stop()

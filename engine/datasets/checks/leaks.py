@@ -108,5 +108,3 @@ def _read(
 def only_first(most: int, total: int, name: str) -> str:
     """What is said where not every row is compared with the others."""
     return f"Only the first {most:,} of the {total:,} rows of {name} were compared with each other."
-
-

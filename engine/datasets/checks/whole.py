@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
+from engine.datasets.checks import words
 from engine.datasets.checks.columns import column_findings
 from engine.datasets.checks.facts import DataCheck, Finding, Level
 from engine.datasets.checks.lengths import (
@@ -18,15 +20,17 @@ from engine.datasets.checks.lengths import (
     percentile,
 )
 from engine.datasets.checks.repeated import repeated_findings
+from engine.datasets.checks.seen import SeenRows
 from engine.datasets.checks.texts import TextScan, answer_of
 from engine.datasets.encode import Encoder
 from engine.datasets.encoded import Encoded
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import has_placeholders
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.local import idle_parts
 from engine.datasets.media.looks import look_at
 from engine.datasets.media_rows import check_placeholders
-from engine.datasets.parallel import Encode, ProgressCall, encoding
+from engine.datasets.parallel import Block, EncodeBlocks, ProgressCall, encoding, encoding_blocks
 from engine.datasets.preparation import BLOCK
 from engine.datasets.preparation_words import NOTHING_TRAINED, PLACEHOLDERS
 from engine.datasets.registry import DatasetInfo
@@ -34,7 +38,11 @@ from engine.datasets.rows import RowIndex
 from engine.datasets.stage_rows import EncodedParts, form_of
 from engine.datasets.thoughts import thoughts_in
 
+if TYPE_CHECKING:
+    from engine.config import RunConfig
+
 _SHOWN = 20
+_CONTENT = tuple(field.name for field in fields(Example) if field.name != "source_row")
 _KEPT_ROWS = 1000
 MASKED = "the template leaves nothing of its answer to train on"
 # The stage that a shape of rows is for, where nobody says another.
@@ -70,26 +78,33 @@ def check_dataset(
     stage: str | None = None,
     progress: ProgressCall | None = None,
     batch: int = 2,
+    config: RunConfig | None = None,
+    seen: SeenRows | None = None,
 ) -> DataCheck:
     """Go through the first `limit` rows (None: all). `check_stop` is asked between blocks.
 
     `duplicates` are the numbers (from 1) of rows equal to an earlier one. `stage` is what the rows
     are for (None: what their shape is for), `batch` the rows of a batch, for the advice on packing.
-    Without an `encoder` rows are read and not tokenised: there are no lengths then.
+    Without an `encoder` rows are read and not tokenised: there are no lengths then. With the
+    `config` that the encoder was made with, many rows become tokens in several processes, and
+    `seen` takes in what they became.
     """
-    return _Check(rows, encoder, stage or stage_for(rows.info)).run(
-        len(rows) if limit is None else min(limit, len(rows)), check_stop, progress, batch
-    )
+    total = len(rows) if limit is None else min(limit, len(rows))
+    check = _Check(rows, encoder, stage or stage_for(rows.info), seen)
+    if encoder is None or config is None:
+        return check.run(total, check_stop, progress, batch)
+    with encoding_blocks(config, encoder, form_of(check.stage), total) as encode:
+        return check.run(total, check_stop, progress, batch, encode)
 
 
 class _Check:
-    def __init__(self, rows: RowIndex, encoder: Encoder | None, stage: str) -> None:
+    def __init__(
+        self, rows: RowIndex, encoder: Encoder | None, stage: str, seen: SeenRows | None
+    ) -> None:
         self.rows = rows
         self.encoder = encoder
         self.stage = stage
-        self.encode: Encode | None = None
-        if encoder is not None:
-            self.encode = encoding(encoder, form_of(stage), stage)
+        self.seen = seen
         self.scan = TextScan(encoder.tokenizer.special_texts if encoder is not None else ())
         self.readable = 0
         self.problems: list[RowProblem] = []
@@ -109,37 +124,67 @@ class _Check:
         check_stop: Callable[[], None] | None,
         progress: ProgressCall | None,
         batch: int,
+        encode: EncodeBlocks | None = None,
     ) -> DataCheck:
-        for start in range(0, checked, BLOCK):
-            if check_stop:
-                check_stop()
-            if progress:
-                progress(f"Checking {self.rows.name}", start, checked, "rows")
-            self._block([self.rows.example(i) for i in range(start, min(start + BLOCK, checked))])
+        if encode is None and self.encoder is not None:
+            here = encoding(self.encoder, form_of(self.stage), self.stage)
+
+            def encode(blocks: Iterable[Sequence[Example]]) -> Iterator[Block]:
+                return map(here, blocks)
+
+        # What was read and is not tokens yet: as many blocks as processes are busy with.
+        waiting: deque[tuple[list[Example | RowProblem], array[int]]] = deque()
+
+        def read() -> Iterator[list[Example]]:
+            for start in range(0, checked, BLOCK):
+                if check_stop:
+                    check_stop()
+                if progress:
+                    progress(f"Checking {self.rows.name}", start, checked, "rows")
+                stop = min(start + BLOCK, checked)
+                block = [self.rows.example(place) for place in range(start, stop)]
+                good = [row for row in block if isinstance(row, Example)]
+                waiting.append((block, self._texts(good)))
+                yield good
+
+        for encoded in read() if encode is None else encode(read()):
+            block, contents = waiting.popleft()
+            for row in block:
+                if isinstance(row, RowProblem):
+                    self.empty += _no_answer(row)
+                    self._bad(row)
+            good = [row for row in block if isinstance(row, Example)]
+            if self.encoder is None:
+                self._unencoded(good)
+            else:
+                self._encoded(good, encoded, contents)
         if progress:
             progress(f"Checking {self.rows.name}", checked, checked, "rows")
         return self._result(checked, batch)
 
-    def _block(self, block: Sequence[Example | RowProblem]) -> None:
-        for row in block:
-            if isinstance(row, RowProblem):
-                self.empty += _no_answer(row)
-                self._bad(row)
-        good = [row for row in block if isinstance(row, Example)]
+    def _texts(self, good: Sequence[Example]) -> array[int]:
+        """Look through the texts of rows; gives the hashes of what they hold."""
         talks = [example for example in good if example.kind != "text"]
         self.talks += len(talks)
         self.thoughts += thoughts_in(talks) * len(talks)
+        contents = array("q", map(content_of, good))
+        self.hashes.extend(contents)
         for example in good:
             self._text(example)
-        if self.encode is None:
-            for example in good:
-                reason = self._media_fault(example)
-                if reason:
-                    self._bad(RowProblem(self.rows.name, example.source_row, reason))
-                else:
-                    self.readable += 1
-            return
-        for example, encoded in zip(good, self.encode(good), strict=True):
+        return contents
+
+    def _unencoded(self, good: Sequence[Example]) -> None:
+        for example in good:
+            reason = self._media_fault(example)
+            if reason:
+                self._bad(RowProblem(self.rows.name, example.source_row, reason))
+            else:
+                self.readable += 1
+
+    def _encoded(self, good: Sequence[Example], block: Block, contents: array[int]) -> None:
+        for example, encoded, content in zip(good, block, contents, strict=True):
+            if self.seen is not None:
+                self.seen.add(example, content, encoded)
             if isinstance(encoded, RowProblem):
                 if "drops or alters" in encoded.reason:
                     self._at("masked").add(example.source_row)
@@ -181,7 +226,6 @@ class _Check:
         row = example.source_row
         self.unfilled += has_placeholders(example)
         self.tools += bool(example.tools)
-        self.hashes.append(_hash(_content(example)))
         self.numbers.append(row)
         answer = answer_of(example).strip()
         if answer and example.kind != "text":
@@ -248,7 +292,7 @@ class _Check:
         )
 
     def _notes(self, columns: Sequence[Finding]) -> list[str]:
-        notes = [finding.words for finding in columns]
+        notes = [idle_parts(self.rows.info), *(finding.words for finding in columns)]
         if self.encoder is not None:
             notes = [*self.encoder.notes, *notes]
         if self.talks and self.encoder is not None:
@@ -262,92 +306,36 @@ class _Check:
     def _findings(self, checked: int, duplicates: list[int], same: set[int]) -> list[Finding]:
         made: list[Finding] = []
 
-        def say(kind: str, level: Level, short: str, words: str) -> None:
+        def say(kind: str, level: Level, said: words.Said) -> None:
             found = self.found.get(kind)
-            if found is None:
-                return
-            met = f" ({', '.join(one for one, _ in found.met.most_common(3))})" if found.met else ""
-            one = found.count == 1
-            count = f"{found.count:,} {'row' if one else 'rows'}"
-            verbs = {"be": "is", "have": "has", "hold": "holds", "give": "gives"}
-            verbs = verbs if one else {**{verb: verb for verb in verbs}, "be": "are"}
-            made.append(
-                Finding(
-                    kind,
-                    level,
-                    found.count,
-                    tuple(sorted(found.rows)),
-                    short.format(count=count, repeat="repeats" if one else "repeat"),
-                    words.format(count=count, met=met, **verbs),
-                )
-            )
+            if found is not None:
+                met = ", ".join(one for one, _ in found.met.most_common(3))
+                made.append(_finding(kind, level, found, said(found.count, met)))
 
-        say("unusable", "bad", "{count} can't be used", "{count} can't be used.")
-        say(
-            "masked",
-            "warning",
-            "the template masks {count}",
-            "{count} {have} an answer that the template masks away: it drops or alters it.",
-        )
+        say("unusable", "bad", words.unusable)
+        say("masked", "warning", words.masked)
         cut = self.found.get("cut")
         if cut is not None and self.encoder is not None:
-            share = cut.count / max(1, checked)
-            total = sum(self.lengths)
-            say(
-                "cut",
-                "warning",
-                f"{share:.1%} cut at {self.encoder.cutoff:,} tokens",
-                f"{{count}} ({share:.1%}) {{be}} cut at {self.encoder.cutoff:,} tokens; "
-                f"{self.tokens_lost:,} of {total:,} tokens are lost.",
-            )
+            share, total = cut.count / max(1, checked), sum(self.lengths)
+            said = words.cut(cut.count, share, self.encoder.cutoff or 0, self.tokens_lost, total)
+            made.append(_finding("cut", "warning", cut, said))
         if duplicates:
             self.found["duplicate"] = _all(duplicates)
-            say(
-                "duplicate",
-                "warning",
-                "{count} {repeat} an earlier one",
-                "{count} {be} the same as an earlier one.",
-            )
+            say("duplicate", "warning", words.duplicate)
         answers = [
             row for row in repeated(self.answers, self.answer_rows, ordered=True) if row not in same
         ]
         if answers:
             self.found["same answer"] = _all(answers)
             share = len(answers) / max(1, checked)
-            say(
-                "same answer",
-                "warning" if share >= 0.05 else "note",
-                "{count} {repeat} an answer",
-                "{count} {give} another question an answer that an earlier row gave.",
-            )
-        for kind, short, words in _TEXT_WORDS:
-            say(kind, "warning", short, words)
+            say("same answer", "warning" if share >= 0.05 else "note", words.same_answer)
+        for kind, sentence in words.OF_TEXTS.items():
+            say(kind, "warning", sentence)
         return made
 
 
-_TEXT_WORDS = (
-    (
-        "special",
-        "special tokens in {count}",
-        "{count} {hold} marks that a template writes, as if a turn began or ended there{met}.",
-    ),
-    (
-        "placeholder",
-        "placeholders in {count}",
-        "{count} {hold} a placeholder that nobody filled in{met}.",
-    ),
-    ("control", "control characters in {count}", "{count} {hold} control characters{met}."),
-    (
-        "replaced",
-        "damaged text in {count}",
-        "{count} {hold} the replacement character: letters were lost when the file was made{met}.",
-    ),
-    (
-        "mojibake",
-        "wrongly decoded text in {count}",
-        "{count} {hold} UTF-8 that was once read in another encoding{met}.",
-    ),
-)
+def _finding(kind: str, level: Level, found: _Found, said: tuple[str, str]) -> Finding:
+    return Finding(kind, level, found.count, tuple(sorted(found.rows)), *said)
 
 
 def _all(rows: Sequence[int]) -> _Found:
@@ -375,9 +363,9 @@ def _hash(text: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def _content(example: Example) -> str:
-    """All that is learnt from a row, but not where it stands."""
-    return repr([getattr(example, f.name) for f in fields(example) if f.name != "source_row"])
+def content_of(example: Example) -> int:
+    """64 bits of all that is learnt from a row, but not of where it stands."""
+    return _hash(repr([getattr(example, name) for name in _CONTENT]))
 
 
 def _no_answer(problem: RowProblem) -> bool:
