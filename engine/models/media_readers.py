@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import Limits, open_picture
 from engine.datasets.medium import Kind, word
+from engine.models.video_reader import videos_of
 
 
 class KindReader(Protocol):
@@ -75,9 +76,7 @@ class OfProcessor:
         finally:
             del self.processor.get_text_with_replacements
         if len(found) != len(opened):
-            raise RowFault(
-                f"the model's processor does not tell what a {word(self.kind)} becomes"
-            )
+            raise RowFault(f"the model's processor does not tell what a {word(self.kind)} becomes")
         return found
 
     def inputs(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
@@ -133,4 +132,7 @@ def _first_line(error: BaseException) -> str:
 
 # Each kind's reader, from the processor, the model's folder and the settings; None where the
 # processor has no place for the kind.
-READERS: dict[Kind, Callable[[Any, Path, Any], KindReader | None]] = {"image": _pictures}
+READERS: dict[Kind, Callable[[Any, Path, Any], KindReader | None]] = {
+    "image": _pictures,
+    "video": videos_of,
+}

@@ -7,75 +7,50 @@ out, which is written here after `video_processing_*.py` of transformers 5.24:
 
 - Qwen2-VL, Qwen2.5-VL: each frame resized within the pixels of a frame; then patches of two frames;
 - Qwen3-VL, Qwen3.5: the same with pixels counted over all frames of the video;
-- LLaVA-NeXT-Video, Video-LLaVA, LLaVA-OneVision, InternVL: frames of one size, stacked.
+- LLaVA-NeXT-Video, Video-LLaVA, LLaVA-OneVision: frames of one size, stacked.
 
 The text that stands for a video is the processor's own work, here as with torchvision: it asks its
-`video_processor`, which `lend_video_half` puts in its place.
+`video_processor`, and `lent` puts one in its place.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.datasets.media.video_counts import PATCHED, QWEN3, STACKED, frame_size, video_settings
 from engine.models.folder import read_json
 
 if TYPE_CHECKING:
     import torch
 
-# What each family's class has where the model's files say nothing.
-_QWEN2 = {
-    "size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 28 * 28 * 768},
-    "patch_size": 14,
-    "temporal_patch_size": 2,
-    "merge_size": 2,
-}
-_QWEN3 = {
-    "size": {"shortest_edge": 128 * 32 * 32, "longest_edge": 32 * 32 * 768},
-    "patch_size": 16,
-    "temporal_patch_size": 2,
-    "merge_size": 2,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
-_CROPPED: dict[str, Any] = {}  # those of CLIP's pictures: shortest edge and crop 224
-_SQUARE = {"size": {"height": 384, "width": 384}, "do_center_crop": False, "crop_size": None}
-_PATCHED = {
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), _QWEN2),
-    **dict.fromkeys(("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"), _QWEN3),
-}
-_STACKED = {
-    **dict.fromkeys(("llava_next_video", "video_llava"), _CROPPED),
-    **dict.fromkeys(("llava_onevision", "internvl"), _SQUARE),
-}
-_KNOWN = (
-    "size", "crop_size", "patch_size", "temporal_patch_size", "merge_size", "min_pixels",
-    "max_pixels", "do_resize", "do_center_crop", "do_rescale", "rescale_factor", "do_normalize",
-    "image_mean", "image_std", "resample", "default_to_square",
-)  # fmt: skip
 
-
-def lend_video_half(processor: Any, folder: Path) -> bool:
-    """Give a processor that was loaded without torchvision a video half; whether its family has
-    one here. The processor's files are written as before: it is no part of them."""
-    if not hasattr(processor, "video_token"):
-        return False
-    half = video_half(folder)
+@contextmanager
+def lent(processor: Any, half: Patched | Stacked | None) -> Iterator[None]:
+    """A processor that was loaded without torchvision with a video half, for as long as it works
+    on videos: what is written into its files is no concern of the half. None leaves it its own."""
     if half is None:
-        return False
+        yield
+        return
+    before = vars(processor).pop("video_processor", None)
     processor.video_processor = half
-    return True
+    try:
+        yield
+    finally:
+        del processor.video_processor
+        if before is not None:
+            processor.video_processor = before
 
 
 def video_half(folder: Path) -> Patched | Stacked | None:
     """The video half for the model in `folder`; None for a family that isn't known here."""
     kind = str(read_json(folder / "config.json").get("model_type"))
-    if kind in _PATCHED:
-        return Patched({**_PATCHED[kind], **_settings(folder)}, _PATCHED[kind] is _QWEN3)
-    if kind in _STACKED:
-        return Stacked({**_STACKED[kind], **_settings(folder)})
+    if kind in PATCHED:
+        return Patched(video_settings(folder), PATCHED[kind] is QWEN3)
+    if kind in STACKED:
+        return Stacked(video_settings(folder))
     return None
 
 
@@ -126,14 +101,13 @@ class Patched:
     def size_of(self, frames: int, height: int, width: int) -> tuple[int, int]:
         """The height and width that frames of a video are given."""
         edges = self._pictures.size
-        least, most = edges["shortest_edge"], edges["longest_edge"]
-        factor = self.patch_size * self.merge_size
-        if not self._over_all:
-            from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
-            found: tuple[int, int] = smart_resize(height, width, factor, least, most)
-            return found
-        return size_over_all(frames, height, width, self.temporal_patch_size, factor, least, most)
+        settings = {
+            "size": {name: edges[name] for name in ("shortest_edge", "longest_edge")},
+            "patch_size": self.patch_size,
+            "merge_size": self.merge_size,
+            "temporal_patch_size": self.temporal_patch_size,
+        }
+        return frame_size(settings, frames, height, width, self._over_all)
 
     def _frame(self, frame: Any, size: tuple[int, int]) -> Any:
         """One frame as channels, height, width: resized, rescaled, normalised as a picture is."""
@@ -205,51 +179,6 @@ def patches_of(
         count, times * down * across, channels * temporal_patch_size * patch_size**2
     )
     return flat, times, down, across
-
-
-def size_over_all(
-    frames: int, height: int, width: int, temporal: int, factor: int, least: int, most: int
-) -> tuple[int, int]:
-    """Qwen3-VL's size of a frame: multiples of `factor`, the pixels of all frames within bounds.
-
-    As `smart_resize` of its video processor, which refuses fewer frames than a patch has in time:
-    here they count as the patch that they are filled up to. Raises ValueError as it does.
-    """
-    frames = max(frames, temporal)
-    if height < factor or width < factor:
-        scale = max(factor / height, factor / width)
-        height, width = int(height * scale), int(width * scale)
-    if max(height, width) / min(height, width) > 200:
-        raise ValueError("a frame is more than 200 times as long as wide")
-    tall, wide = round(height / factor) * factor, round(width / factor) * factor
-    times = round(frames / temporal) * temporal
-    if times * tall * wide > most:
-        shrink = math.sqrt((frames * height * width) / most)
-        tall = max(factor, math.floor(height / shrink / factor) * factor)
-        wide = max(factor, math.floor(width / shrink / factor) * factor)
-    elif times * tall * wide < least:
-        grow = math.sqrt(least / (frames * height * width))
-        tall = math.ceil(height * grow / factor) * factor
-        wide = math.ceil(width * grow / factor) * factor
-    return tall, wide
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """What the model's files say of its video half, found as transformers finds it: in the
-    processor's file, in a file of its own, else the settings of its pictures."""
-    whole = _read(folder / "processor_config.json")
-    found = (
-        whole.get("video_processor")
-        or _read(folder / "video_preprocessor_config.json")
-        or _read(folder / "preprocessor_config.json")
-        or whole.get("image_processor")
-        or {}
-    )
-    return {name: value for name, value in found.items() if name in _KNOWN and value is not None}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _metadata(given: Sequence[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.media.counts import COUNTS
+from engine.datasets.media.video_counts import takes_videos
 from engine.datasets.medium import ANY_PLACEHOLDER, KINDS, PLACEHOLDERS, Kind
 from engine.datasets.tokenizer import FastTokenizer
 
@@ -158,7 +159,11 @@ def _hears(config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("audio_config"), Mapping)
 
 
-_READS: dict[Kind, Callable[[Mapping[str, Any]], bool]] = {"image": _sees, "audio": _hears}
+_READS: dict[Kind, Callable[[Mapping[str, Any]], bool]] = {
+    "image": _sees,
+    "video": takes_videos,
+    "audio": _hears,
+}
 
 
 def reads_pictures(config: Mapping[str, Any]) -> bool:

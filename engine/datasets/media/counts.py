@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.limits import Limits
 from engine.datasets.media.paths import find_medium, media_root, picture_size
+from engine.datasets.media.video_counts import video_words
 from engine.datasets.media_rows import Laid, in_text_order, laid_out
 from engine.datasets.medium import Kind, Medium, words
 
@@ -250,4 +251,7 @@ _FAMILIES: dict[str, _Count] = {
 }
 
 # Each kind's counting, of the model in a folder: folder, the kind's token, tokenizer, settings.
-COUNTS: dict[Kind, Callable[[Path, str, Any, Any], WordsOf]] = {"image": _pictures}
+COUNTS: dict[Kind, Callable[[Path, str, Any, Any], WordsOf]] = {
+    "image": _pictures,
+    "video": video_words,
+}

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.paths import find_medium, picture_size
+from engine.datasets.media.videos import about_video
 from engine.datasets.medium import Kind, Medium, words
 
 # Each raises RowFault for a file that can't be read as its kind.
-LOOKS: dict[Kind, Callable[[Path], object]] = {"image": picture_size}
+LOOKS: dict[Kind, Callable[[Path], object]] = {"image": picture_size, "video": about_video}
 
 
 def look_at(root: Path, medium: Medium) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.paths import open_picture, picture_size
+from engine.datasets.media.videos import about_video, first_frame
 from engine.datasets.medium import Kind, word
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ def _picture(path: Path, columns: int, rows: int, depth: Depth) -> Preview:
     return Preview(path.name, width, height, drawn(open_picture(path), across, down, depth))
 
 
+def _video(path: Path, columns: int, rows: int, depth: Depth) -> Preview:
+    """The first frame; the title tells how long the video is."""
+    facts = about_video(path)
+    told = f"video {facts.width}×{facts.height}, {facts.seconds:.1f} s, {facts.frames:,} frames"
+    across, down = fitted(facts.width, facts.height, columns, rows)
+    lines = drawn(first_frame(path), across, down, depth)
+    return Preview(path.name, facts.width, facts.height, lines, kind="video", told=told)
+
+
 def fitted(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
     """Cells across and down for the largest picture of this shape that fits; at least one each."""
     columns, rows = max(1, columns), max(1, rows)
@@ -120,4 +130,7 @@ def _colour(picture: object, x: int, y: int) -> Colour:
 
 
 # Each kind's drawing; raises RowFault for a file that is none of it.
-PREVIEWS: dict[Kind, Callable[[Path, int, int, Depth], Preview]] = {"image": _picture}
+PREVIEWS: dict[Kind, Callable[[Path, int, int, Depth], Preview]] = {
+    "image": _picture,
+    "video": _video,
+}

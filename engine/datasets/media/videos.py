@@ -90,14 +90,14 @@ class Frames:
     facts: VideoFacts
 
 
-def about_video(path: Path, choice: FrameChoice) -> VideoFacts:
+def about_video(path: Path, fps: float = 2.0) -> VideoFacts:
     """What the head of the video at `path` says. Raises RowFault for what is no video.
 
-    The frames of a folder have no times: they count as taken at `choice.fps`.
+    The frames of a folder have no times: they count as taken at `fps`.
     """
     if path.is_dir():
         found = _frames_in(path)
-        return VideoFacts(*picture_size(found[0]), len(found), choice.fps)
+        return VideoFacts(*picture_size(found[0]), len(found), fps)
     stamp = path.stat()
     return _facts_at(path, stamp.st_mtime_ns, stamp.st_size)
 
@@ -105,7 +105,7 @@ def about_video(path: Path, choice: FrameChoice) -> VideoFacts:
 def read_video(path: Path, choice: FrameChoice) -> Frames:
     """The frames that `choice` takes of the video at `path`. Raises RowFault for a video that
     can't be decoded up to the last of them."""
-    facts = about_video(path, choice)
+    facts = about_video(path, choice.fps)
     places = choice.places(facts)
     size = choice.limits.size(facts.width, facts.height)
     if path.is_dir():
@@ -126,7 +126,7 @@ def first_frame(path: Path) -> Image:
         return open_picture(_frames_in(path)[0])
     if _animated(path):
         return next(_of_animation(path, [0]))
-    return next(_decoded(path, [0], about_video(path, FrameChoice(1, 1, Limits(1, 1)))))
+    return next(_decoded(path, [0], about_video(path)))
 
 
 def reads_videos() -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.models.videos import Patched, Stacked, patches_of, size_over_all, video_half
+from engine.models.videos import Patched, Stacked, patches_of, video_half
 
 SHAPES = [(1, 40, 60), (2, 64, 64), (5, 33, 120), (16, 700, 500), (3, 10, 300)]
 
@@ -62,11 +62,11 @@ def test_sizes_are_those_of_the_published_arithmetic(
     theirs = published("qwen3_vl/video_processing_qwen3_vl.py", {"smart_resize"})["smart_resize"]
     frames = max(frames, 2)
     expected = theirs(frames, height, width, 2, 32, least, most)
-    assert size_over_all(frames, height, width, 2, 32, least, most) == expected
+    bounds = {"size": {"shortest_edge": least, "longest_edge": most}}
+    half = Patched({**bounds, "patch_size": 16}, True)
+    assert half.size_of(frames, height, width) == expected
     theirs = published("qwen2_vl/video_processing_qwen2_vl.py", {"smart_resize"})["smart_resize"]
-    half = Patched(
-        {"size": {"shortest_edge": least, "longest_edge": most}, "patch_size": 14}, False
-    )
+    half = Patched({**bounds, "patch_size": 14}, False)
     assert half.size_of(frames, height, width) == theirs(height, width, 28, least, most)
 
 

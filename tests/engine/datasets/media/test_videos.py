@@ -53,7 +53,7 @@ def test_the_frames_of_a_file_are_those_at_their_places(
 ) -> None:
     colours = [RED] * 8 + [GREEN] * 8 + [BLUE] * 8
     path = write_video(tmp_path / name, colours, fps=8, codec=codec)
-    facts = about_video(path, LOOSE)
+    facts = about_video(path)
     assert (facts.width, facts.height, facts.frames) == (64, 48, 24)
     assert facts.seconds == pytest.approx(3.0, abs=0.2)
     read = read_video(path, FrameChoice(1.0, 128, Limits(10**6, 1)))
@@ -105,10 +105,10 @@ def test_what_is_no_video_says_so_by_its_name(tmp_path: Path) -> None:
         read_video(tmp_path / "a.mp4", LOOSE)
     (tmp_path / "b.mp4").write_bytes(b"")
     with pytest.raises(RowFault, match=r"b\.mp4 is no video"):
-        about_video(tmp_path / "b.mp4", LOOSE)
+        about_video(tmp_path / "b.mp4")
     (tmp_path / "c.gif").write_bytes(b"GIF89a")
     with pytest.raises(RowFault, match=r"c\.gif is no"):
-        about_video(tmp_path / "c.gif", LOOSE)
+        about_video(tmp_path / "c.gif")
 
 
 def test_a_file_with_sound_alone_holds_no_video(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_file_with_sound_alone_holds_no_video(tmp_path: Path) -> None:
         sound.setframerate(8000)
         sound.writeframes(b"\0" * 1600)
     with pytest.raises(RowFault, match=r"a\.wav"):
-        about_video(tmp_path / "a.wav", LOOSE)
+        about_video(tmp_path / "a.wav")
 
 
 def test_a_video_that_breaks_off_is_told_by_its_frame(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile a.ts\n")
     for name in ("list.mp4", "list.ffconcat"):
         with pytest.raises(RowFault, match="is no video that can be read"):
-            about_video(tmp_path / name, LOOSE)
+            about_video(tmp_path / name)
 
 
 def test_a_huge_video_is_refused_unread(tmp_path: Path) -> None:
