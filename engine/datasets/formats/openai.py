@@ -10,7 +10,7 @@ from typing import Any
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
 from engine.datasets.formats.turns import build, check_order, prompt_of_pair
-from engine.datasets.medium import PLACEHOLDERS, Kind, Medium, words
+from engine.datasets.medium import KINDS, PLACEHOLDERS, Kind, Medium, times, words
 from engine.datasets.registry import DatasetInfo, Tags
 
 # How a part of a turn's content is typed, and where it may have its path.
@@ -50,6 +50,7 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
             _answer(row, info.columns.rejected, info.tags),
         )
     example = build(row, info, number, system, messages, answers)
+    _check_files(value, media or example.media)
     if not media:
         return example
     if example.media:
@@ -146,6 +147,20 @@ def _media(turns: list[Any]) -> tuple[Medium, ...]:
             if isinstance(named, str):
                 found.append(Medium(kind, named.removeprefix("file://")))
     return tuple(found)
+
+
+def _check_files(turns: list[Any], media: tuple[Medium, ...]) -> None:
+    """Raise RowFault where a turn has a part of a kind whose file stands nowhere in the row."""
+    for kind in KINDS:
+        placed = sum(
+            _kind(part) == kind
+            for turn in turns
+            if isinstance(turn, Mapping) and isinstance(turn.get("content"), list)
+            for part in turn["content"]
+        )
+        given = sum(one.kind == kind for one in media)
+        if placed > given:
+            raise RowFault(f"its turns hold {times(placed, kind)}, and it names {given} files")
 
 
 def _part(part: Any, name: str) -> str:

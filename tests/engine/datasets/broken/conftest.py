@@ -337,7 +337,7 @@ def _rows() -> Iterator[Case]:
             "name": "f", "arguments": "{"}}]}), "arguments"),
         ("unknown chat role", _chat({"role": "robot", "content": "x"}, helper), "no known role"),
         ("content a number", _chat(user, {"role": "assistant", "content": 7}), "turn 2"),
-        ("content of sound", _chat({**user, "content": [{"type": "audio"}]}, helper), "turn 1"),
+        ("content of sound", _chat({**user, "content": [{"type": "audio"}]}, helper), "1 sound, and"),
         ("chat null", {"messages": None}, "missing"),
     ):  # fmt: skip
         yield Case(name, [_chat(*OPENAI), row], entry=CHAT, usable=1, bad={2: said})
