@@ -6,12 +6,9 @@ from engine.config.absent_keys import Absent
 
 NOT_YET: tuple[Absent, ...] = (
     Absent(
-        "sound, and the sound track of videos",
-        "Meanwhile train on pictures and on videos without their sound.",
-        {
-            "use_audio_in_video": False,
-            "audio_sampling_rate": 16000,
-        },
+        "the sound track of videos",
+        "Meanwhile give the sound as a file of its own, in the column audios.",
+        {"use_audio_in_video": False},
     ),
     Absent(
         "vLLM and other chat engines",

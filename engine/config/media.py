@@ -1,4 +1,4 @@
-"""Pictures and videos beside the text: sizes, and which parts of the model are trained."""
+"""Pictures, videos and sounds beside the text: sizes, and which parts of the model are trained."""
 
 from __future__ import annotations
 
@@ -124,11 +124,25 @@ class MediaGroup:
         ge=1,
         needs="av",
     )
+    audio_sampling_rate: int = setting(
+        16000,
+        label="Samples a second of sound",
+        section="Pictures",
+        unit="Hz",
+        help="The rate that sounds are brought to before the model's own processor takes them; it "
+        "must be the one that the model hears.",
+        usual="16000, as nearly all models hear",
+        goes_with=("cutoff_len",),
+        applies=_pictures,
+        ge=1000,
+        le=192000,
+        needs="soundfile",
+    )
     media_dir: str | None = setting(
         None,
         label="Folder of pictures",
         section="Pictures",
-        help="Where the rows' paths of pictures start; left empty it is the dataset folder.",
+        help="Where the rows' paths of pictures, videos and sounds start; left empty it is the dataset folder.",
         usual="empty",
         goes_with=("dataset_dir",),
         applies=_pictures,
@@ -137,7 +151,7 @@ class MediaGroup:
         True,
         label="Freeze the vision tower",
         section="Pictures",
-        help="Leaves the part of a vision-language model that looks at pictures as it is.",
+        help="Leaves the part of a model that looks at pictures, or listens to sounds, as it is.",
         higher="on: less memory, and the model sees as it did",
         lower="off: it can learn to see pictures of another kind",
         usual="on, unless the pictures are unlike photographs",

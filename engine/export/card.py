@@ -15,10 +15,11 @@ def export_card(
     license_name: str | None,
     scores: bool = False,
     sees: bool = False,
+    hears: bool = False,
 ) -> str:
     """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`.
 
-    `scores` tells that it is a reward model, `sees` that it reads pictures.
+    `scores` tells that it is a reward model, `sees` that it reads pictures, `hears` sounds.
     """
     import yaml
 
@@ -38,6 +39,9 @@ def export_card(
     if sees:
         kind, reads = "AutoModelForImageTextToText", "AutoProcessor"
         front["pipeline_tag"] = "image-text-to-text"
+    elif hears:
+        kind, reads = "AutoModelForMultimodalLM", "AutoProcessor"
+        front["pipeline_tag"] = "audio-text-to-text"
     use = ["With Ollama: `ollama create NAME -f Modelfile`.", ""]
     if scores:
         use = ["A reward model: the one logit of a conversation is its score.", ""]

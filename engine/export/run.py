@@ -14,7 +14,7 @@ from engine.export.modelfile import modelfile
 from engine.export.target import check_room, check_target, written_beside
 from engine.models.folder import read_json
 from engine.models.rope import stored_scaling
-from engine.models.vision import reads_pictures_in
+from engine.models.vision import reads_in
 from engine.runs.session import JobSession
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class _Export:
         adapters = ["/".join(adapter.absolute().parts[-2:]) for adapter in self.sources.adapters]
         folder = self.sources.folder
         named = license_of(folder)
-        sees = reads_pictures_in(folder)
+        reads = reads_in(folder)
         return export_card(
-            self.target.name, base, adapters, dtype, parameters, named, self.scores, sees
+            self.target.name, base, adapters, dtype, parameters, named, self.scores, "image" in reads, "audio" in reads
         )

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import Limits, open_picture
-from engine.datasets.medium import Kind, word
+from engine.datasets.medium import Kind
+from engine.models.of_processor import OfProcessor
+from engine.models.sound_reader import sounds_of
 from engine.models.video_reader import videos_of
 
 
@@ -33,61 +34,6 @@ class KindReader(Protocol):
     def inputs(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What the forward pass takes for the opened media of rows, each with at least one."""
         ...
-
-
-class OfProcessor:
-    """A reader by the whole processor, whose argument `argument` takes media of this kind."""
-
-    argument: str
-    kind: Kind
-
-    def __init__(self, processor: Any, placeholder: str, token_ids: Sequence[int | None]) -> None:
-        self.processor = processor
-        self.placeholder = placeholder
-        self.token_ids = tuple(token for token in token_ids if token is not None)
-
-    def options(self) -> dict[str, Any]:
-        """Further arguments of the processor."""
-        return {}
-
-    def given(self, rows: Sequence[Sequence[Any]]) -> Any:
-        """Media of rows as the processor takes them."""
-        return [list(row) for row in rows]
-
-    def words(self, opened: Sequence[Any]) -> list[str]:
-        found: list[str] = []
-        replace = self.processor.get_text_with_replacements
-
-        def listening(*args: Any, **kwargs: Any) -> Any:
-            texts, replaced = replace(*args, **kwargs)
-            found.extend(one["replacement"] for one in replaced[0])
-            return texts, replaced
-
-        # An attribute of this processor alone: every family's expansion goes through it.
-        self.processor.get_text_with_replacements = listening
-        try:
-            self.processor(
-                text=[self.placeholder * len(opened)],
-                **{self.argument: self.given([opened])},
-                **self.options(),
-            )
-        except (ValueError, IndexError, TypeError) as error:
-            raise RowFault(f"the model's processor refuses it: {_first_line(error)}") from None
-        finally:
-            del self.processor.get_text_with_replacements
-        if len(found) != len(opened):
-            raise RowFault(f"the model's processor does not tell what a {word(self.kind)} becomes")
-        return found
-
-    def inputs(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = self.processor(
-            text=[self.placeholder * len(row) for row in rows],
-            **{self.argument: self.given(rows)},
-            **self.options(),
-            text_kwargs={"padding": True},
-            return_tensors="pt",
-        )
-        return found
 
 
 class PictureReader(OfProcessor):
@@ -124,15 +70,10 @@ def _pictures(processor: Any, folder: Path, config: Any) -> KindReader | None:
     return PictureReader(processor, folder, config) if has else None
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    line = text.splitlines()[0] if text else type(error).__name__
-    return line[:300]
-
-
 # Each kind's reader, from the processor, the model's folder and the settings; None where the
 # processor has no place for the kind.
 READERS: dict[Kind, Callable[[Any, Path, Any], KindReader | None]] = {
     "image": _pictures,
     "video": videos_of,
+    "audio": sounds_of,
 }

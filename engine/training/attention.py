@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.models.vision import is_vision_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -50,10 +52,9 @@ def fits(model: Any, longest: int) -> bool:
     """
     if not getattr(model, "_supports_attention_backend", False):
         return False
-    if getattr(model.config, "vision_config", None) is not None:
-        return (
-            False  # pictures are attended to both ways, and may count positions in two directions
-        )
+    if is_vision_model(model):
+        # Pictures are attended to both ways, and may count positions in two directions.
+        return False
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if window is not None and longest > window:

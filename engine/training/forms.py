@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.models.vision import is_vision_model
 from engine.training import attention
 from engine.training.collate import EndToEnd, Padded
 from engine.training.methods import shifted_attention
@@ -44,7 +45,7 @@ def packed_form(form: Collator, model: Any, config: RunConfig, second: Any = Non
     """
     if isinstance(form, EndToEnd) or second is not None or config.neftune_noise_alpha:
         return form
-    if config.shift_attn or getattr(model.config, "vision_config", None) is not None:
+    if config.shift_attn or is_vision_model(model):
         return form
     if not getattr(model, "_supports_attention_backend", False):
         return form  # its masks may be made otherwise

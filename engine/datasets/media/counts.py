@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.limits import Limits
 from engine.datasets.media.paths import find_medium, media_root, picture_size
+from engine.datasets.media.sound_counts import sound_words
 from engine.datasets.media.video_counts import video_words
 from engine.datasets.media_rows import Laid, in_text_order, laid_out
 from engine.datasets.medium import Kind, Medium, words
@@ -254,4 +255,5 @@ _FAMILIES: dict[str, _Count] = {
 COUNTS: dict[Kind, Callable[[Path, str, Any, Any], WordsOf]] = {
     "image": _pictures,
     "video": video_words,
+    "audio": sound_words,
 }

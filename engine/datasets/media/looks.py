@@ -10,11 +10,16 @@ from pathlib import Path
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.paths import find_medium, picture_size
+from engine.datasets.media.sounds import about_sound
 from engine.datasets.media.videos import about_video
 from engine.datasets.medium import Kind, Medium, words
 
 # Each raises RowFault for a file that can't be read as its kind.
-LOOKS: dict[Kind, Callable[[Path], object]] = {"image": picture_size, "video": about_video}
+LOOKS: dict[Kind, Callable[[Path], object]] = {
+    "image": picture_size,
+    "video": about_video,
+    "audio": about_sound,
+}
 
 
 def look_at(root: Path, medium: Medium) -> None:

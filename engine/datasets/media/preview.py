@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.paths import open_picture, picture_size
+from engine.datasets.media.sounds import about_sound, loudness
 from engine.datasets.media.videos import about_video, first_frame
 from engine.datasets.medium import Kind, word
 
@@ -24,6 +25,8 @@ Depth = Literal["full", "shades"]
 _HALF = "▀"
 _SHADES = " ░▒▓█"
 # A cell is about twice as tall as it is wide, so half of one is a square.
+_BARS = " ▁▂▃▄▅▆▇█"
+_LONGEST = 1 << 24  # frames of a sound; longer ones are named, not drawn
 _LARGEST = 1 << 26  # pixels; larger pictures are named, not drawn
 
 
@@ -120,6 +123,19 @@ def drawn(picture: Image, across: int, down: int, depth: Depth) -> tuple[tuple[C
     )
 
 
+def _sound(path: Path, columns: int, rows: int, depth: Depth) -> Preview:
+    """A sound's loudness over its time, in one line, and what its head says."""
+    facts = about_sound(path)
+    channels = {1: "mono", 2: "stereo"}.get(facts.channels, f"{facts.channels} channels")
+    told = f"sound {facts.seconds:,.1f} s, {facts.rate:,} Hz, {channels}"
+    if facts.frames > _LONGEST:
+        return Preview(path.name, 0, 0, kind="audio", told=told)
+    peaks = loudness(path, max(1, columns))
+    last = len(_BARS) - 1
+    line = tuple(Cell(_BARS[min(last, round(peak * last))]) for peak in peaks)
+    return Preview(path.name, 0, 0, (line,), kind="audio", told=told)
+
+
 def _level(picture: object, x: int, y: int) -> int:
     return int(picture.getpixel((x, y)))  # type: ignore[attr-defined]
 
@@ -133,4 +149,5 @@ def _colour(picture: object, x: int, y: int) -> Colour:
 PREVIEWS: dict[Kind, Callable[[Path, int, int, Depth], Preview]] = {
     "image": _picture,
     "video": _video,
+    "audio": _sound,
 }
