@@ -110,13 +110,14 @@ def prepare(
     progress: ProgressCall | None = None,
     check_stop: Callable[[], None] | None = None,
     form: RowForm | None = None,
+    over: Callable[[EncodeBlocks], EncodeBlocks] | None = None,
 ) -> Prepared:
     """Read, split and encode the run's sets: `dataset`, `eval_dataset`, `val_size`, `max_samples`.
 
     `form` is the form of the rows; None takes that of the run's stage.
     `progress(activity, done, total, unit)` is told between blocks of rows, `check_stop()` asked.
     Bad rows are dropped and counted; with bad_rows: stop they raise BadInput, as do sets of which
-    nothing usable is left.
+    nothing usable is left. `over` stands before the encoder, for rows that are tokens already.
     """
     names, held_names = set_names(config.dataset), set_names(config.eval_dataset)
     if not names and not held_names:
@@ -132,7 +133,7 @@ def prepare(
     there = kept.find()
     if there is not None:
         return there
-    made = _prepare(config, encoder, form, progress, check_stop)
+    made = _prepare(config, encoder, form, progress, check_stop, over)
     return kept.keep(made)
 
 
@@ -187,6 +188,7 @@ def _prepare(
     form: RowForm,
     progress: ProgressCall | None,
     check_stop: Callable[[], None] | None,
+    over: Callable[[EncodeBlocks], EncodeBlocks] | None = None,
 ) -> Prepared:
     names = set_names(config.dataset)
     chosen = select(config, names, None, progress, check_stop)
@@ -201,6 +203,8 @@ def _prepare(
         examples = [examples[i] for i in kept]
     check_reads(encoder, config.stage, [*examples, *evaluated])
     with encoding_blocks(config, encoder, form, len(examples) + len(evaluated)) as encode:
+        if over is not None:
+            encode = over(encode)
         told = Telling(progress, check_stop, len(examples) + len(evaluated))
         size = config.preprocessing_batch_size
         train, counts = encode_rows(examples, new_rows(form), encode, dropped, told, size)

@@ -12,12 +12,12 @@ from engine.problem import BadInput, FinetuiError, Stopped
 
 if TYPE_CHECKING:
     from engine.datasets import DataCheck, Encoder, RowIndex
-    from engine.datasets.checks import Alike, Finding
+    from engine.datasets.checks import Alike, Finding, SeenRows
 
     __all__ = ["Alike", "DataCheck", "Finding"]
 
-# Signatures of rows take half a kilobyte each, and people read about the first ones.
-NEAR_ROWS = 200_000
+# Of each set; they take about 270 MB, and two minutes of one core.
+NEAR_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class CheckState:
     """How far a check is. `found` is the quick part, there before `alike` (nearly equal rows) and
     `leaks` (validation rows that are trained on); `done` of `total` rows belong to `activity`.
 
-    `finished` tells that nothing more comes; `problem` why the set can't be checked, `note` why
-    nothing of it was tokenised.
+    `limits` say where only the first rows were compared with each other. `finished` tells that
+    nothing more comes; `problem` why the set can't be checked, `note` why nothing of it was
+    tokenised.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class CheckState:
     found: DataCheck | None = None
     alike: tuple[Alike, ...] | None = None
     leaks: tuple[Alike, ...] | None = None
+    limits: tuple[str, ...] = ()
     problem: str = ""
     note: str = ""
     finished: bool = False
@@ -78,28 +80,82 @@ class CheckRun:
 
     def _work(self) -> None:
         from engine.datasets import Fill, check_dataset, open_rows
-        from engine.datasets.checks import near_duplicates
+        from engine.datasets.checks import KeptCheck, SeenRows, near_duplicates, only_first
         from engine.datasets.hub import Access
+        from engine.datasets.stage_rows import form_of
 
-        config, name = self.config, self.state.dataset
-        fill = Fill(config.identity_name, config.identity_author)
-        access = Access.of(config, check_stop=self._check_stop, fetch=False)
-        rows = open_rows(name, config.dataset_dir, fill, access=access)
+        name = self.state.dataset
+        fill = Fill(self.config.identity_name, self.config.identity_author)
+        access = Access.of(self.config, check_stop=self._check_stop, fetch=False)
+        rows = open_rows(name, self.config.dataset_dir, fill, access=access)
+        stage = _stage(self.config, rows)
+        config = replace(self.config, stage=stage)  # type: ignore[arg-type]
         encoder, note = _encoder(config, rows)
         self._now(note=note)
-        found = check_dataset(
-            rows,
-            encoder,
-            self._check_stop,
-            stage=_stage(config, rows),
-            progress=self._progress,
-            batch=config.per_device_train_batch_size,
-        )
+        batch = config.per_device_train_batch_size
+        kept = KeptCheck(config, encoder, rows.info, batch, check_stop=self._check_stop)
+        found = kept.find()
+        seen: SeenRows | None = None
+        if found is None:
+            seen = SeenRows(form_of(stage)) if self._alone(name) and kept.possible else None
+            found = check_dataset(
+                rows,
+                encoder,
+                self._check_stop,
+                stage=stage,
+                progress=self._progress,
+                batch=batch,
+                config=config,
+                seen=seen,
+            )
+            kept.keep(found)
         self._now(found=found)
         self._told()
-        alike = near_duplicates(rows, self._progress, self._check_stop, limit=NEAR_ROWS)
+        if seen is not None and encoder is not None and stage == self.config.stage:
+            self._leave_tokens(encoder, seen)
+        del seen
+        total = len(rows)
+        if total > NEAR_ROWS:
+            self._limited(only_first(NEAR_ROWS, total, name))
+        alike = kept.find_alike(NEAR_ROWS)
+        if alike is None:
+            alike = near_duplicates(rows, self._progress, self._check_stop, limit=NEAR_ROWS)
+            kept.keep_alike(alike, NEAR_ROWS)
         self._now(alike=tuple(alike))
         self._now(leaks=tuple(self._leaks(name)))
+
+    def _alone(self, name: str) -> bool:
+        """Whether the run that the form describes trains on this set alone, and keeps its tokens
+        in the cache."""
+        from engine.datasets.preparation import set_names
+
+        config = self.config
+        apart = config.streaming or config.tokenized_path or config.distill_on == "samples"
+        return set_names(config.dataset) == [name] and not apart
+
+    def _leave_tokens(self, encoder: Encoder, seen: SeenRows) -> None:
+        """Prepare the run that the form describes, so that it finds its tokens in the cache."""
+        from engine.datasets.checks import content_of
+        from engine.datasets.preparation import prepare
+        from engine.datasets.token_cache import LEAST_TOKENS
+
+        found = self.state.found
+        if seen.given_up or found is None or found.tokens < LEAST_TOKENS:
+            return
+        try:
+            prepare(
+                self.config,
+                encoder,
+                self._progress,
+                self._check_stop,
+                over=lambda encode: seen.over(encode, content_of),
+            )
+        except BadInput:
+            return  # the run as the form describes it can't begin, and the form says why
+
+    def _limited(self, said: str) -> None:
+        if said not in self.state.limits:
+            self._now(limits=(*self.state.limits, said))
 
     def _leaks(self, name: str) -> Sequence[Alike]:
         """Rows of the run's validation part that are trained on, where the set is one of its."""
@@ -110,7 +166,7 @@ class CheckRun:
         if name not in (*set_names(config.dataset), *set_names(config.eval_dataset)):
             return ()
         try:
-            return run_leaks(config, NEAR_ROWS, self._progress, self._check_stop)
+            return run_leaks(config, NEAR_ROWS, self._progress, self._check_stop, self._limited)
         except BadInput:
             return ()  # the run as the form describes it can't begin, and the form says why
 

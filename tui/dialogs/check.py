@@ -147,6 +147,8 @@ def _rows(state: CheckState, width: int, opened: Collection[str]) -> list[ListRo
     near = [one for one in state.alike or () if one.row not in same]
     _alike(lines, near, _("Nearly equal rows"), found.dataset)
     _alike(lines, state.leaks or (), _("Validation rows that are trained on"), found.dataset)
+    for said in state.limits:
+        lines.say(said, "·", "dim", dim=True)
     words = {finding.words for finding in found.findings}
     notes = [note for note in found.notes if note not in words]
     if notes:

@@ -39,6 +39,7 @@ class KeptCheck:
         limit: int | None = None,
         check_stop: Callable[[], None] | None = None,
     ) -> None:
+        self._asked = config, encoder, info, batch, limit, check_stop
         self._path = None
         if encoder is None:
             return
@@ -64,6 +65,11 @@ class KeptCheck:
         """Whether what is found can be kept."""
         return self._path is not None
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the set still holds what it held when this was made."""
+        return KeptCheck(*self._asked)._path == self._path
+
     def find(self) -> DataCheck | None:
         """What was found before; None where nothing was kept, or it can't be read."""
         told = self._read()
@@ -79,13 +85,18 @@ class KeptCheck:
         return None
 
     def keep(self, found: DataCheck) -> None:
-        """Keep what was found; a cache that can't be written only costs time."""
-        self._write({"found": asdict(found)})
+        """Keep what was found, unless the set was written to meanwhile; a cache that can't be
+        written only costs time."""
+        if self.unchanged:
+            self._write({"found": asdict(found)})
 
     def keep_alike(self, alike: Sequence[Alike], most: int) -> None:
         """Add the nearly equal rows among the first `most`."""
+        told = self._read()
+        if "found" not in told or not self.unchanged:
+            return
         rows = [[getattr(one, field.name) for field in fields(Alike)] for one in alike]
-        self._write({**self._read(), "alike": rows, "most": most})
+        self._write({**told, "alike": rows, "most": most})
 
     def _read(self) -> dict[str, Any]:
         if self._path is not None:

@@ -108,8 +108,8 @@ def leakage(
     def example(place: int) -> Example:
         return train[place][1] if place < known else held_out[place - known][1]
 
-    for _, block in _blocks(_text(held_out[place][1]) for place in range(len(held_out))):
-        bands.add([shingles(one) for one in block])
+    for _, texts in _blocks(_text(held_out[place][1]) for place in range(len(held_out))):
+        bands.add([shingles(one) for one in texts])
     found = bands.alike(lambda place: shingles(_text(example(place))), check_stop, known)
     near = {place - known: (other, likeness) for place, other, likeness in found}
     alike = []

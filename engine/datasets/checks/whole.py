@@ -147,7 +147,8 @@ class _Check:
                 waiting.append((block, self._texts(good)))
                 yield good
 
-        for encoded in read() if encode is None else encode(read()):
+        nothing: Iterator[Block] = (() for _ in read())
+        for encoded in nothing if encode is None else encode(read()):
             block, contents = waiting.popleft()
             for row in block:
                 if isinstance(row, RowProblem):
