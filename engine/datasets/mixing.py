@@ -65,7 +65,7 @@ class Drawing:
     ) -> None:
         self._has = has
         self._strategy = strategy
-        self._shares = shares
+        self._shares = shares = None if strategy == "concat" else shares
         self._seed = seed
         if after is not None:
             self._there, self.taken = list(after["there"]), list(after["taken"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.datasets import Encoder, prepare
-from engine.datasets.mixing import mixed_order, mixing_note, rows_used
+from engine.datasets.mixing import Drawing, mixed_order, mixing_note, rows_used
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=5)
 
@@ -20,6 +23,34 @@ def test_sets_in_turn() -> None:
     assert mixed_order([2, 4], "interleave_under", None, 0) == [0, 2, 1]
     assert mixed_order([2, 4], "interleave_over", None, 0) == [0, 2, 1, 3, 0, 4, 1, 5]
     assert mixed_order([2, 4], "interleave_once", None, 0) == [0, 2, 1, 3, 4, 5]
+
+
+def drawn(sizes: list[int], strategy: str, shares: Any, seed: int, after: Any = None) -> Any:
+    def has(size: int) -> Callable[[int], bool]:
+        return lambda row: row < size
+
+    return Drawing([has(size) for size in sizes], strategy, shares, seed, after)
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 12), min_size=1, max_size=4),
+    seed=st.integers(0, 5),
+    shares=st.booleans(),
+    strategy=st.sampled_from(["concat", "interleave_under", "interleave_over", "interleave_once"]),
+    stop=st.integers(0, 60),
+)
+def test_drawn_as_it_goes_on_and_gone_on_it_is_the_same_order(
+    sizes: list[int], seed: int, shares: bool, strategy: str, stop: int
+) -> None:
+    chances = [float(place % 3) for place in range(1, len(sizes) + 1)] if shares else None
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    whole = mixed_order(sizes, strategy, chances, seed)
+    first = drawn(sizes, strategy, chances, seed)
+    pairs = list(islice(first, stop))
+    after = json.loads(json.dumps(first.state()))
+    pairs += drawn(sizes, strategy, chances, seed, after)
+    assert [starts[place] + row for place, row in pairs] == whole
 
 
 @settings(deadline=None)

@@ -92,9 +92,7 @@ PACKED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("marks", [True, False])
 @pytest.mark.parametrize("name", PACKED)
-def test_packed_rows_stream_and_resume(
-    train: Any, tmp_path: Path, name: str, marks: bool
-) -> None:
+def test_packed_rows_stream_and_resume(train: Any, tmp_path: Path, name: str, marks: bool) -> None:
     options = {"stage": name, **PACKED[name], "preprocessing_batch_size": 4}
     options |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
     whole, heard = train("whole", **STREAM, **options)
