@@ -243,7 +243,7 @@ ACTIONS: tuple[Action, ...] = (
         "rows.filter",
         "f",
         _m("filter"),
-        _m("Show only rows of a role or a length"),
+        _m("Show only rows of a role, a length, a number of tokens"),
         "filter_rows",
         4,
     ),

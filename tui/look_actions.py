@@ -45,6 +45,8 @@ class LookActions(Shell):
             for action in shown:
                 signs = " ".join(key_sign(key) for key in self.keys.of(action))
                 lines.append([(f"{signs:<14}", "accent"), (_(action.help), "text")])
+            if scope == "rows":
+                lines += [[], *view.explained()]
         self.push_screen(dialogs.Card(_("Keys"), lines))
 
     def action_palette(self) -> None:

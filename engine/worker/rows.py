@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.config import RunConfig
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     __all__ = ["RowWalk", "TokenLengths"]
 
+C = TypeVar("C", bound="TokenLengths")
 # The screen looks at rows of one set at a time; the one before is kept for a glance back.
 _KEPT = 2
 _opened: OrderedDict[tuple[Any, ...], RowIndex] = OrderedDict()
@@ -99,19 +100,54 @@ def begin_search(
 
 def begin_filter(name: str, text: str, config: RunConfig, told: Callable[[], None]) -> RowWalk:
     """Look for the rows that meet conditions (`with_filter`). Raises BadInput."""
+    from engine.datasets.browse.counted import CountedRows, TrainedTokens
+    from engine.datasets.browse.lengths import TokenLengths
     from engine.datasets.browse.walk import RowWalk
     from engine.datasets.browse.wanted import with_filter
+    from engine.datasets.packing import packs
 
-    walk = RowWalk(rows_of(name, config), with_filter(text), told=told)
+    counted = None
+    if asks_for_tokens(text):
+        tokens = _counting(TokenLengths, name, config, _OF_TOKENS)
+        trained = _counting(TrainedTokens, name, config, _OF_TOKENS | _OF_TRAINED)
+        # Packed text is cut into rows afterwards, and nothing of it is lost.
+        cutoff = None if packs(config) else config.cutoff_len
+        counted = CountedRows(tokens, trained, cutoff)
+    walk = RowWalk(rows_of(name, config), with_filter(text, counted), told=told)
     walk.join(_PATIENCE)
     return walk
 
 
 def begin_lengths(name: str, config: RunConfig, told: Callable[[], None]) -> TokenLengths:
     """Count the tokens of each row, or take them from the cache. Raises BadInput."""
+    from engine.datasets.browse.lengths import TokenLengths
+
+    lengths = _counting(TokenLengths, name, config, _OF_TOKENS, told)()
+    lengths.join(_PATIENCE)
+    return lengths
+
+
+def counts_depend_on(config: RunConfig) -> tuple[Any, ...]:
+    """What the tokens of rows depend on, besides the rows: filters and orders by tokens hold while
+    it stays."""
+    from engine.config import to_flat
+
+    flat = to_flat(config)
+    keys = sorted(_OF_TOKENS | _OF_TRAINED | {"model_name_or_path"})
+    return tuple(repr(flat.get(key)) for key in keys)
+
+
+def _counting(
+    kind: type[C],
+    name: str,
+    config: RunConfig,
+    keys: frozenset[str],
+    told: Callable[[], None] | None = None,
+) -> Callable[[], C]:
+    """What begins to count, of the rows as the form's model and settings write them."""
     from engine import models
     from engine.config import to_flat
-    from engine.datasets.browse.lengths import TokenLengths, encoder_identity
+    from engine.datasets.browse.lengths import encoder_identity
 
     folder = models.resolve(config.model_name_or_path or "").path
 
@@ -120,11 +156,10 @@ def begin_lengths(name: str, config: RunConfig, told: Callable[[], None]) -> Tok
 
         return Encoder(folder, config)
 
-    flat = {key: value for key, value in to_flat(config).items() if key in _OF_TOKENS}
-    identity = encoder_identity(folder, flat)
-    lengths = TokenLengths(rows_of(name, config), encoder, identity, told)
-    lengths.join(_PATIENCE)
-    return lengths
+    flat = {key: value for key, value in to_flat(config).items() if key in keys}
+    identity = f"{kind.__name__} {encoder_identity(folder, flat)}"
+    rows = rows_of(name, config)
+    return lambda: kind(rows, encoder, identity, told)
 
 
 def as_pattern(text: str) -> str | None:
@@ -143,9 +178,16 @@ def search_fault(text: str) -> str:
 
 def filter_fault(text: str) -> str:
     """Why conditions can't be read; empty where they can."""
-    from engine.datasets.browse.wanted import with_filter
+    from engine.datasets.browse.wanted import check_filter
 
-    return _fault(with_filter, text)
+    return _fault(check_filter, text)
+
+
+def asks_for_tokens(text: str) -> bool:
+    """Whether a filter that can be read asks for rows as tokens."""
+    from engine.datasets.browse import wanted
+
+    return bool(text) and wanted.asks_for_tokens(text)
 
 
 def _fault(read: Callable[[str], object], text: str) -> str:
@@ -179,4 +221,8 @@ _OF_TOKENS = frozenset(
         "template",
         "tool_format",
     }
+)
+# And what of them is trained.
+_OF_TRAINED = frozenset(
+    {"cutoff_len", "mask_history", "neat_packing", "packing", "train_on_prompt"}
 )

@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 
 from tui.language import _
 from tui.widgets.frame import Framed, Line
+from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from textual.widgets import Input
@@ -30,12 +31,24 @@ class LineFrame(Framed, can_focus=False):
     note = ""
     fault = ""
 
+    def say(self, fault: str = "") -> None:
+        """Show the fault, or the note where there is none, in as many lines as it takes."""
+        self.fault = fault
+        self.styles.height = 4 + len(self._told())
+        self.content_changed()
+
+    def on_resize(self) -> None:
+        self.say(self.fault)
+
+    def _told(self) -> list[str]:
+        width = (self.size.width or 72) - 4
+        return wrap_cells(visible(self.fault or self.note), width)[:6] or [""]
+
     def content_line(self, y: int, width: int) -> Line:
-        if y == 1 and self.fault:
-            return [(f" {self.fault}", "error")]
-        if y == 1:
-            return [(f" {self.note}", "dim")]
-        if y == 2:
+        told = self._told()
+        if 1 <= y <= len(told):
+            return [(f" {told[y - 1]}", "error" if self.fault else "dim")]
+        if y == len(told) + 1:
             return [(f" Enter {_('ok')}   Esc {_('close')}", "dim")]
         return ()
 
@@ -75,9 +88,7 @@ class AskLine(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         fault = self._check(event.value) if self._check else ""
         if fault:
-            frame = self.query_one(LineFrame)
-            frame.fault = fault
-            frame.content_changed()
+            self.query_one(LineFrame).say(fault)
         else:
             self.dismiss(event.value)
 

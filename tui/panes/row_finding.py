@@ -13,17 +13,28 @@ from tui.language import _
 from tui.language import marked as _m
 from tui.panes.view import View
 from tui.shell import shell
-from tui.widgets.frame import Span
+from tui.widgets.frame import Line, Span
 from tui.widgets.numbers import thousands
 from tui.widgets.text_safe import visible
 
 if TYPE_CHECKING:
+    from engine.config import RunConfig
     from engine.worker.questions import DatasetEntry
     from engine.worker.rows import RowWalk, TokenLengths
 
 LONGEST, SHORTEST = "longest", "shortest"
 ORDERS = ("", LONGEST, SHORTEST)
 _ORDER_WORDS = {LONGEST: _m("longest first"), SHORTEST: _m("shortest first")}
+FILTER_WORDS = (
+    ("tokens>1024", _m("more tokens than that, before the cutoff; also = < >= <=")),
+    ("cut", _m("longer than the cutoff: a part of it is lost")),
+    ("trained=0", _m("nothing of it is learned")),
+    ("role=tool", _m("holds a turn of user, assistant, system or tool")),
+    ("turns>4", _m("more turns than that")),
+    ("chars>2000", _m("more characters than that")),
+    ("bad", _m("can't be used")),
+    ("cut role=tool", _m("several, with a blank between them: all must hold")),
+)
 
 
 @dataclass
@@ -40,6 +51,8 @@ class Order:
     lengths: TokenLengths | None = None
     numbers: Sequence[int] | None = field(default=None, repr=False)
     sorting: bool = False
+    # What the form said when it was begun: tokens depend on that.
+    config: RunConfig | None = field(default=None, repr=False)
 
     def cancel(self) -> None:
         for one in (self.walk, self.lengths):
@@ -105,6 +118,7 @@ class RowFinding(View):
 
     def follow(self) -> None:
         """Take over what the background has come to; called at each news and tick."""
+        self._begin_anew()
         order = self.order
         for one in (order.walk, order.lengths):
             if one is not None and one.fault is not None:
@@ -119,6 +133,20 @@ class RowFinding(View):
             order.sorting = True
             self._ask_sorted(order)
         self._seek()
+
+    def _begin_anew(self) -> None:
+        """Filter or count again where the form has changed what the tokens of rows are."""
+        order, config = self.order, self.studio.config
+        if order.config is None or order.config is config:
+            return
+        from engine.worker.rows import asks_for_tokens, counts_depend_on
+
+        stale = counts_depend_on(order.config) != counts_depend_on(config)
+        order.config = config
+        if stale and (order.sort or asks_for_tokens(order.filter)):
+            text, sort = order.filter, order.sort
+            self._drop_order()
+            self._filter(text) if text else self._sort(sort)
 
     def _ask_sorted(self, order: Order) -> None:
         assert order.lengths is not None
@@ -212,7 +240,9 @@ class RowFinding(View):
             if text.strip():
                 self._filter(text.strip())
 
-        note = _("role=tool  turns>4  chars>2000  bad; empty shows all")
+        note = _(
+            "tokens>1024  cut  trained=0  role=tool  turns>4  chars>2000  bad; empty shows all"
+        )
         check = lambda text: _(filter_fault(text)) if text.strip() else ""  # noqa: E731
         self.app.push_screen(
             AskLine(_("Show only rows with"), self.order.filter, note, check), typed
@@ -230,7 +260,7 @@ class RowFinding(View):
                 walk.cancel()
                 return
             self._end_search()
-            self.order = Order(entry.name, text, walk=walk)
+            self.order = Order(entry.name, text, walk=walk, config=self.studio.config)
             self.follow()
             self.go(0)
 
@@ -238,8 +268,6 @@ class RowFinding(View):
 
     def action_sort_rows(self) -> None:
         """As they stand, longest first, shortest first, and round again."""
-        from engine.worker.rows import begin_lengths
-
         entry = self.entry_shown
         if entry is None:
             return
@@ -247,18 +275,25 @@ class RowFinding(View):
         lengths = self.order.lengths
         if lengths is not None and sort:
             self._end_search()
-            self.order = Order(entry.name, sort=sort, lengths=lengths)
+            self.order = Order(entry.name, sort=sort, lengths=lengths, config=self.studio.config)
             self.follow()
             return
         self._drop_order()
-        if not sort:
+        if sort:
+            self._sort(sort)
+
+    def _sort(self, sort: str) -> None:
+        from engine.worker.rows import begin_lengths
+
+        entry = self.entry_shown
+        if entry is None:
             return
 
         def take(lengths: TokenLengths) -> None:
             if self.entry_shown is not entry:
                 lengths.cancel()
                 return
-            self.order = Order(entry.name, sort=sort, lengths=lengths)
+            self.order = Order(entry.name, sort=sort, lengths=lengths, config=self.studio.config)
             self.follow()
 
         self._begin(take, begin_lengths, entry.name, key="lengths")
@@ -291,6 +326,12 @@ class RowFinding(View):
         return frozenset() if self._text else frozenset({"rows.again"})
 
     # Telling
+
+    def explained(self) -> list[Line]:
+        """What a filter can ask for."""
+        lines: list[Line] = [[(_("What the filter can ask for"), "text bold")]]
+        lines += [[(f"{sign:<14}", "accent"), (_(told), "text")] for sign, told in FILTER_WORDS]
+        return lines
 
     def told_line(self, share: float) -> list[Span]:
         """One line on what goes on and what is shown; empty where there is nothing to tell."""

@@ -23,6 +23,7 @@ from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     from engine.datasets.encode import Encoder
+    from engine.datasets.encoded import Encoded
     from engine.datasets.rows import RowIndex
 
 _MAGIC = b"finetui lengths 1\n"
@@ -37,6 +38,9 @@ class TokenLengths:
     the model, template and settings that the tokens depend on. What was counted is kept when the
     work is given up, and gone on with the next time.
     """
+
+    # What stands for a row that can't be used.
+    UNUSABLE = 0
 
     def __init__(
         self,
@@ -55,6 +59,22 @@ class TokenLengths:
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._go, name="finetui-lengths", daemon=True)
         self._thread.start()
+
+    @staticmethod
+    def measure(row: Encoded) -> int:
+        """What is counted of a row."""
+        return len(row.ids) + row.cut
+
+    def at(self, index: int) -> int:
+        """The count of a row; waits for it. UNUSABLE where the work was given up before. Raises
+        what the counting ended with."""
+        while index >= len(self.lengths):
+            if self.fault is not None:
+                raise self.fault
+            if self.done or self._cancelled.is_set():
+                return self.UNUSABLE
+            time.sleep(0.005)
+        return self.lengths[index]
 
     @property
     def share(self) -> float:
@@ -97,15 +117,16 @@ class TokenLengths:
         kept = _load(place, identity) if identity else None
         if kept is not None:
             self.lengths = kept
-        total = len(self.rows)
-        if len(self.lengths) < total:
-            self._go_on(total, place, identity)
-        self.done = len(self.lengths) == total
+        if self.rows.has(len(self.lengths)):
+            self._go_on(place, identity)
+        self.done = not self.rows.has(len(self.lengths))
 
-    def _go_on(self, total: int, place: Path, identity: bytes) -> None:
+    def _go_on(self, place: Path, identity: bytes) -> None:
         encoder, saved = self._encoder(), time.monotonic()
-        while len(self.lengths) < total and not self._cancelled.is_set():
-            self.lengths.extend(self._block(encoder, len(self.lengths), total))
+        # Rows are counted as the index comes to them.
+        while not self._cancelled.is_set() and self.rows.has(len(self.lengths)):
+            start = len(self.lengths)
+            self.lengths.extend(self._block(encoder, start, max(self.rows.known, start + 1)))
             if time.monotonic() - saved > _SAVE_EVERY:
                 _save(place, identity, self.lengths)
                 saved = time.monotonic()
@@ -122,7 +143,7 @@ class TokenLengths:
         for example in found:
             row = next(encoded) if isinstance(example, Example) else None
             known = row is not None and not isinstance(row, RowProblem)
-            lengths.append(len(row.ids) + row.cut if known else 0)  # type: ignore[union-attr]
+            lengths.append(self.measure(row) if known else self.UNUSABLE)  # type: ignore[arg-type]
         return lengths
 
     def _key(self) -> bytes:

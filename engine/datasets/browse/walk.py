@@ -87,6 +87,8 @@ class RowWalk:
     def cancel(self) -> None:
         """Give up; what was found stays."""
         self._cancelled.set()
+        if self._wanted.close is not None:
+            self._wanted.close()
 
     def wait(self, seconds: float) -> None:
         """Until the first find, or the end, or so many seconds."""

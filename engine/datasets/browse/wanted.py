@@ -1,11 +1,13 @@
-"""What a row must hold: a text or a regular expression, or roles and lengths."""
+"""What a row must hold: a text or a regular expression, or roles, lengths and tokens."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.problem import BadInput, Problem
 
@@ -38,6 +40,8 @@ class Wanted:
     skim: Skim | None = None
     # Where in a text it stands, if there.
     find: Callable[[str], tuple[int, int] | None] | None = None
+    # Called where nobody wants to know any more.
+    close: Callable[[], None] | None = None
 
 
 def words(value: Any) -> Iterator[str]:
@@ -140,7 +144,9 @@ def excerpt(rows: RowIndex, index: int, wanted: Wanted, around: int) -> str:
     return ""
 
 
-_CONDITION = re.compile(r"(role|turns|chars|bad)(?:(<=|>=|=|<|>)(\S+))?")
+_SIGN = r"<=|>=|=|<|>"
+_CONDITION = re.compile(rf"([a-z]+)(?:({_SIGN})(\S*))?")
+_SPACED = re.compile(rf"\s*({_SIGN})\s*")
 _ROLES = ("user", "assistant", "system", "tool")
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "=": lambda a, b: a == b,
@@ -149,50 +155,132 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "<=": lambda a, b: a <= b,
     ">=": lambda a, b: a >= b,
 }
-FILTERS = "role=tool  turns>4  chars>2000  bad"
+_NAMES = ("role", "turns", "chars", "bad", "tokens", "trained", "cut")
+# These ask for the row as the model's tokens.
+_COUNTED = frozenset({"tokens", "trained", "cut"})
+FILTERS = "role=tool  turns>4  chars>2000  tokens>1024  cut  trained=0  bad"
 
 
-def with_filter(text: str) -> Wanted:
-    """Rows that meet every condition of `text`: `role=tool` (one of its turns), `turns>4` (turns,
-    without the opening system text), `chars>2000` (characters of all turns), `bad` (can't be used).
-    Raises BadInput, naming the condition that can't be read."""
-    conditions = [_condition(word) for word in text.split()]
-    if not conditions:
-        raise _bad("There is no condition.", text, f"For example: {FILTERS}")
+class Counted(Protocol):
+    """Counts of a set's rows (`engine.datasets.browse.counted`)."""
 
-    def test(rows: RowIndex, index: int) -> bool:
+    cutoff: int | None
+
+    def tokens(self, index: int) -> int: ...
+
+    def trained(self, index: int) -> int: ...
+
+    def cancel(self) -> None: ...
+
+
+class _Row:
+    """A row that is read when a condition asks for it."""
+
+    def __init__(self, rows: RowIndex, index: int, counted: Counted | None) -> None:
+        self.rows = rows
+        self.index = index
+        self._counted = counted
+
+    @property
+    def counted(self) -> Counted:
+        assert self._counted is not None
+        return self._counted
+
+    @cached_property
+    def example(self) -> Example | None:
+        """None for a row that can't be used."""
         from engine.datasets.example import Example
 
-        example = rows.example(index)
-        good = example if isinstance(example, Example) else None
-        return all(holds(good) for holds in conditions)
-
-    return Wanted(test)
+        found = self.rows.example(self.index)
+        return found if isinstance(found, Example) else None
 
 
-def _condition(word: str) -> Callable[[Example | None], bool]:
+Condition = Callable[[_Row], bool]
+
+
+def with_filter(text: str, counted: Counted | None = None) -> Wanted:
+    """Rows that meet every condition of `text`: `role=tool` (one of its turns), `turns>4` (turns,
+    without the opening system text), `chars>2000` (characters of all turns), `bad` (can't be used);
+    as the model's tokens, which `counted` gives: `tokens>1024` (before the cutoff; 0: it can't be
+    written for this model), `cut` (longer than the cutoff), `trained=0` (nothing of it is learned).
+    Raises BadInput, naming the condition that can't be read."""
+    names, conditions = _conditions(text)
+    if counted is None and _COUNTED & set(names):
+        raise _bad("Tokens are a model's: none is chosen.", text, "Choose a model.")
+
+    def test(rows: RowIndex, index: int) -> bool:
+        row = _Row(rows, index, counted)
+        return all(holds(row) for holds in conditions)
+
+    return Wanted(test, close=counted.cancel if counted is not None else None)
+
+
+def check_filter(text: str) -> None:
+    """Raise BadInput, naming the condition that can't be read."""
+    _conditions(text)
+
+
+def asks_for_tokens(text: str) -> bool:
+    """Whether a filter needs rows as tokens. Raises BadInput as `with_filter`."""
+    return bool(_COUNTED & set(_conditions(text)[0]))
+
+
+def _conditions(text: str) -> tuple[list[str], list[Condition]]:
+    words = _SPACED.sub(r"\1", text.lower()).split()
+    if not words:
+        raise _bad("There is no condition.", text, f"For example: {FILTERS}")
+    read = [_condition(word) for word in words]
+    # A count is looked up; a row has to be read.
+    read.sort(key=lambda one: one[0] not in _COUNTED)
+    return [name for name, _holds in read], [holds for _name, holds in read]
+
+
+def _condition(word: str) -> tuple[str, Condition]:
     match = _CONDITION.fullmatch(word)
-    if match is None:
-        raise _bad(f"The condition {word!r} is not known.", word, f"For example: {FILTERS}")
-    name, sign, value = match.groups()
+    name, sign, value = match.groups() if match is not None else ("", None, None)
+    if name not in _NAMES:
+        near = difflib.get_close_matches(name or word, _NAMES, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"For example: {FILTERS}"
+        raise _bad(f"The condition {word!r} is not known.", word, hint)
     if name == "bad" and sign is None:
-        return lambda example: example is None
+        return name, lambda row: row.example is None
+    if name == "cut" and sign is None:
+        return name, _is_cut
     if name == "role" and sign == "=" and value in _ROLES:
-        return lambda example: example is not None and value in _roles(example)
+        return name, lambda row: row.example is not None and value in _roles(row.example)
     number = (value or "").replace(",", "")
-    if name in ("turns", "chars") and sign and number.isdecimal():
-        compare, limit = _COMPARE[sign], int(number)
-        measure = _turns if name == "turns" else _chars
-        return lambda example: example is not None and compare(measure(example), limit)
+    if name not in ("bad", "cut", "role") and sign and number.isdecimal():
+        return name, _comparison(name, _COMPARE[sign], int(number))
     hints = {
         "role": f"Give one of {', '.join(_ROLES)}: role=tool",
         "bad": "It stands alone: bad",
+        "cut": "It stands alone: cut",
+        "trained": "Compare it with a number: trained=0",
     }
     raise _bad(
         f"The condition {word!r} can't be read.",
         word,
         hints.get(name, f"Compare it with a number: {name}>100"),
     )
+
+
+def _comparison(name: str, compare: Callable[[int, int], bool], limit: int) -> Condition:
+    if name == "tokens":
+        # Of a row that can't be written there are none, which is less than nothing.
+        return lambda row: _compared(row.counted.tokens(row.index), compare, limit)
+    if name == "trained":
+        return lambda row: (found := row.counted.trained(row.index)) >= 0 and compare(found, limit)
+    measure = _turns if name == "turns" else _chars
+    return lambda row: row.example is not None and compare(measure(row.example), limit)
+
+
+def _compared(tokens: int, compare: Callable[[int, int], bool], limit: int) -> bool:
+    return compare(tokens, limit) and (tokens > 0 or limit == 0)
+
+
+def _is_cut(row: _Row) -> bool:
+    cutoff = row.counted.cutoff
+    return cutoff is not None and row.counted.tokens(row.index) > cutoff
 
 
 def _roles(example: Example) -> set[str]:

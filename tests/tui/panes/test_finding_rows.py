@@ -113,6 +113,54 @@ async def test_a_filter_shows_only_its_rows_until_it_is_left(open_screen: Any, h
         assert "only" not in shown.text
 
 
+async def test_a_filter_by_tokens_follows_the_cutoff(
+    open_screen: Any, home: Path, tiny_model: Path
+) -> None:
+    async with open_screen(model=str(tiny_model)) as shown:
+        view = await rows_of(shown, own_set(home, ROWS))
+        await shown.press("o")
+        await shown.until(lambda: "longest first" in shown.text)
+        lengths = list(view.order.lengths.lengths)
+        await shown.press("o", "o")
+        limit = sorted(lengths)[30]
+        await line(shown, "f", f"tokens > {limit}")
+        await shown.until(lambda: view.order.walk is not None and view.order.walk.done)
+        wanted = [n for n, length in enumerate(lengths) if length > limit]
+        assert list(view.order.numbers) == wanted and 0 < len(wanted) < 60
+        assert f"only tokens > {limit}: {len(wanted)} rows" in shown.text
+        shown.studio.change("cutoff_len", limit)
+        await line(shown, "f", "cut")
+        await shown.until(lambda: f"only cut: {len(wanted)} rows" in shown.text)
+        # Another cutoff cuts other rows: the filter is gone through again.
+        shown.studio.change("cutoff_len", max(lengths) - 1)
+        shown.app.show()
+        longest = [n for n, length in enumerate(lengths) if length == max(lengths)]
+        await shown.until(lambda: list(view.order.numbers or ()) == longest)
+        assert f"only cut: {len(longest)} rows" in shown.text
+        await shown.press("escape")
+        assert "only" not in shown.text
+
+
+async def test_the_syntax_of_filters_is_in_the_line_and_in_help(
+    open_screen: Any, home: Path
+) -> None:
+    async with open_screen((80, 24)) as shown:
+        await rows_of(shown, own_set(home, ROWS))
+        await shown.press("f")
+        assert "tokens>1024  cut  trained=0" in shown.text and "empty shows all" in shown.text
+        shown.app.screen.query_one("Input").value = "token>5"
+        await shown.press("enter")
+        assert "'token>5' is not known. Did you mean tokens?" in shown.text
+        shown.app.screen.query_one("Input").value = "colour=red"
+        await shown.press("enter")
+        assert "trained=0  bad" in shown.text, "a long sentence is wrapped, not cut"
+        assert "Enter ok   Esc close" in shown.text
+        await shown.press("escape", "question_mark")
+        seen = shown.text
+        await shown.press("pagedown")
+        assert "nothing of it is learned" in seen + shown.text
+
+
 async def test_rows_are_sorted_by_their_tokens(
     open_screen: Any, home: Path, tiny_model: Path
 ) -> None:
