@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.datasets.column_facts import CONTENT_KEYS, ROLE_KEYS, facts_of
 from engine.datasets.draft import ColumnFacts, Draft, Judged, RowsAre
 from engine.datasets.example import Example
 from engine.datasets.files import SUFFIXES, Rows
@@ -43,8 +43,6 @@ _NAMED: dict[str, tuple[str, ...]] = {
     "audios": ("audios", "audio", "sounds"),
     "text": ("text", "content", "document", "raw_content", "body"),
 }  # fmt: skip
-_ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
-_CONTENT_KEYS = ("content", "value", "text", "message", "utterance")
 # Which side a role is, by the names in use.
 _SIDES: dict[str, tuple[str, ...]] = {
     "user_tag": ("human", "user", "prompter", "person", "customer", "client", "question"),
@@ -106,7 +104,7 @@ def detect_rows(
     if not good:
         raise _bad(f"{where.name} holds no rows.", where, "Choose another file.")
     draft = Draft(name, path, source or {}, rows=tuple(good), faults=tuple(faults))
-    draft = replace(draft, facts=_facts([row for _, row in good]))
+    draft = replace(draft, facts=facts_of([row for _, row in good]))
     return guess(draft)
 
 
@@ -148,7 +146,9 @@ def guess(
         columns["system"] = by_kind.named("system", ("text", "empty"))
         columns["tools"] = by_kind.named("tools", ("json", "list of objects", "object"))
         for medium in ("images", "videos", "audios"):
-            columns[medium] = by_kind.named(medium, ("text", "list of text"))
+            columns[medium] = by_kind.named(
+                medium, ("text", "list of text", "file", "list of files")
+            )
         columns["chosen"], columns["rejected"] = pair
         columns["kto_tag"] = label
     found = {name: column for name, column in columns.items() if column}
@@ -251,56 +251,6 @@ class _Kinds:
         )
 
 
-def _facts(rows: Sequence[Mapping[str, Any]]) -> tuple[ColumnFacts, ...]:
-    names = list(dict.fromkeys(str(name) for row in rows for name in row))
-    found = []
-    for name in names:
-        values = [row[name] for row in rows if row.get(name) not in (None, "", [])]
-        kinds = Counter(map(_kind, values)).most_common(2)
-        kind = kinds[0][0] if kinds else "empty"
-        if len(kinds) > 1 and {k for k, _ in kinds} <= {"text", "json"}:
-            kind = "text"
-        words = {str(value).strip().lower() for value in values}
-        if values and kind in ("text", "number") and words <= {"true", "false", "0", "1"}:
-            kind = "true or false"
-        found.append(ColumnFacts(name, kind, len(values), shown(values[0]) if values else ""))
-    return tuple(found)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "json" if value.lstrip()[:2] in ("[{", "[]", '{"') and _is_json(value) else "text"
-    if isinstance(value, Mapping):
-        return "message" if _is_message(value) else "object"
-    if not isinstance(value, list):
-        return "other"
-    if value and all(isinstance(item, Mapping) for item in value):
-        return "messages" if _is_message(value[0]) else "list of objects"
-    if value and all(isinstance(item, str) for item in value):
-        return "list of text"
-    if value and all(isinstance(item, list) and len(item) == 2 for item in value):
-        return "pairs"
-    return "list"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_message(value: Mapping[str, Any]) -> bool:
-    return any(isinstance(value.get(key), str) for key in _ROLE_KEYS) and (
-        any(key in value for key in _CONTENT_KEYS) or "tool_calls" in value
-    )
-
-
 def _list_format(draft: Draft, column: str | None) -> RowsAre:
     """openai where fields and roles are its own; sharegpt takes any by its tags."""
     seen: set[str] = set()
@@ -332,8 +282,8 @@ def _tags(draft: Draft) -> dict[str, str]:
     if not draft.asked_tags:
         return {}
     keys = turn_keys(draft)
-    role_key = next((key for key in _ROLE_KEYS if key in keys), None)
-    content_key = next((key for key in _CONTENT_KEYS if key in keys and key != role_key), None)
+    role_key = next((key for key in ROLE_KEYS if key in keys), None)
+    content_key = next((key for key in CONTENT_KEYS if key in keys and key != role_key), None)
     if draft.rows_are == "openai":
         role_key, content_key = role_key or "role", content_key or "content"
     tags: dict[str, str | None] = {"role_tag": role_key, "content_tag": content_key}
@@ -366,7 +316,6 @@ def _media_warnings(
     root = media_root or (draft.path.absolute().parent if draft.path is not None else Path())
     media = [medium for example in examples for medium in example.media]
     gone = [one for one in media if "://" not in one.name and not (root / one.name).exists()]
-    gone = [one for one in gone if one.name != "(embedded)"]
     if gone:
         held = words(kinds_of(media))
         warnings.append(

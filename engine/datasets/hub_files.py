@@ -41,7 +41,7 @@ def fetch_files(
     if not paths:
         return
     hub = huggingface_hub.HfFileSystem(endpoint=datasets.config.HF_ENDPOINT, token=token)
-    places = [hub.resolve_path(path) for path in paths]
+    places: list[Any] = [hub.resolve_path(path) for path in paths]
     sizes: list[int] = []
     for path in paths:
         check_stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,24 @@ class ArrowRows:
     def __getitem__(self, index: int) -> dict[str, Any]:
         row: dict[str, Any] = self._table.slice(index, 1).to_pylist()[0]
         return row
+
+
+def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it can be shown, in what JSON knows: bytes as their number, times as text."""
+    return {str(key): plain_value(value) for key, value in row.items()}
+
+
+def plain_value(value: Any) -> Any:
+    """As `plain_row`, of one value."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return plain_row(value)
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item) for item in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"({len(value):,} bytes)"
+    return str(value)
 
 
 def open_table(path: Path) -> ParquetRows | ArrowRows:

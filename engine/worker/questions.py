@@ -220,8 +220,9 @@ def row_view(name: str, index: int, config: RunConfig) -> RowView:
     except BadInput as error:
         return RowView(name, index, total, {}, None, (), str(error.problem), share)
     from engine.datasets import RowProblem
+    from engine.datasets.tables import plain_row
 
-    example = rows.example(index)
+    raw, example = plain_row(raw), rows.example(index)
     if isinstance(example, RowProblem):
         return RowView(name, index, total, raw, None, (), example.reason, share)
     pieces, problem = _pieces(example, config)

@@ -74,10 +74,17 @@ def media_field(row: Mapping[str, Any], columns: Columns) -> tuple[Medium, ...]:
         if value is None:
             continue
         items = value if isinstance(value, list) else [value]
-        found += [
-            Medium(kind, item if isinstance(item, str) else "(embedded)") for item in items
-        ]
+        found += [Medium(kind, medium_name(item, kind)) for item in items]
     return tuple(found)
+
+
+def medium_name(item: Any, kind: Kind) -> str:
+    """The path of a medium: as the row has it, or of the file that its bytes become."""
+    if isinstance(item, str) and item[:5].lower() != "data:":
+        return item
+    from engine.datasets.media.embedded import name_of
+
+    return name_of(item, kind)
 
 
 def tool_call(value: Any) -> dict[str, Any]:

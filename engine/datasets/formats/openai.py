@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.datasets.example import Example, Message
-from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
+from engine.datasets.formats.fields import RowFault, medium_name, shown, text_field, tool_call
 from engine.datasets.formats.turns import build, check_order, prompt_of_pair
 from engine.datasets.medium import KINDS, PLACEHOLDERS, Kind, Medium, times, words
 from engine.datasets.registry import DatasetInfo, Tags
@@ -143,9 +143,12 @@ def _media(turns: list[Any]) -> tuple[Medium, ...]:
             keys = (part["type"], kind, f"{kind}_url", *_PATH_KEYS)
             named = next((part[key] for key in keys if part.get(key)), None)
             if isinstance(named, Mapping):
-                named = named.get("url") or named.get("path")
+                held = named.get("data") or named.get("bytes")  # OpenAI's sounds, the hub's media
+                named = {"bytes": held} if held else named.get("url") or named.get("path")
             if isinstance(named, str):
-                found.append(Medium(kind, named.removeprefix("file://")))
+                named = named.removeprefix("file://")
+            if named:
+                found.append(Medium(kind, medium_name(named, kind)))
     return tuple(found)
 
 

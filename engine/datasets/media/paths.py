@@ -27,8 +27,6 @@ def find_medium(root: Path, medium: Medium) -> Path:
     """The file of `medium`: below `root`, or a whole path as it is; of a video also a folder of
     frames. Raises RowFault."""
     name, what = medium.name, word(medium.kind)
-    if name == "(embedded)":
-        raise RowFault(f"a {what} lies inside the data file itself: save it as a file first")
     if "://" in name:
         raise RowFault(f"the {what} {name} is on the network: save it as a file first")
     if normpath(name).split("/")[0] == "..":
