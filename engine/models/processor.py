@@ -193,6 +193,8 @@ def without_video(kind: type) -> Any:
     A class of the same name, as it is written into the files. transformers 5.24 gathers a
     processor's halves by `get_attributes`.
     """
+    from transformers.processing_utils import ProcessorMixin
+
     base: Any = kind
 
     def get_attributes(cls: Any) -> list[str]:
@@ -210,7 +212,26 @@ def without_video(kind: type) -> Any:
             (None, *(begun.__defaults__ or ())),
             begun.__closure__,
         )
-    return type(base.__name__, (base,), body)
+
+    class WithoutVideo(ProcessorMixin):
+        """Stands behind the processor's class, and takes the video half out of what that hands on
+        by place."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            names = base.get_attributes()
+            given = [one for name, one in zip(names, args, strict=False) if name != _VIDEO]
+            super().__init__(*given, *args[len(names) :], **kwargs)
+
+    return _ByName(base.__name__, (base, WithoutVideo), body)
+
+
+class _ByName(type):
+    """Classes that are given their halves by name: the video half may stand before the others
+    (LLaVA-NeXT-Video), and transformers gives those that it loaded by place."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        names = cls.get_attributes()  # type: ignore[attr-defined]
+        return super().__call__(**dict(zip(names, args, strict=False)), **kwargs)
 
 
 def _processor_class(folder: Path) -> Any:

@@ -162,6 +162,31 @@ def picture_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_sound() -> Any:
+    """The module `tiny_sound`: `save_tone`, `RATE` and others."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("tiny_sound", Path(__file__).parent / "tiny_sound.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sound_folder(tmp_path_factory: pytest.TempPathFactory, tiny_sound: Any) -> Path:
+    """A tiny random Qwen2-Audio (`tiny_sound`)."""
+    into = tmp_path_factory.mktemp("qwen2_audio")
+    return tiny_sound.save_sound_model(into, _save_tokenizer(into))
+
+
+@pytest.fixture(scope="session")
+def sound_set(tmp_path_factory: pytest.TempPathFactory, tiny_sound: Any) -> Path:
+    """A dataset folder: three tones, as conversations (`tones`) and as pairs (`better`)."""
+    return tiny_sound.save_sound_set(tmp_path_factory.mktemp("sounds"))
+
+
+@pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory, save_llama: Callable[..., Path]) -> Path:
     """A model whose weights are large enough to have opinions."""
     return save_llama(tmp_path_factory.mktemp("tiny"))
@@ -182,4 +207,38 @@ def adapter_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory)
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
     model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_video() -> Any:
+    """The module `tiny_video`: `write_video`, `save_video_model`, `FAMILIES` and others."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("tiny_video", Path(__file__).parent / "tiny_video.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory: pytest.TempPathFactory, tiny_video: Any) -> Callable[..., Path]:
+    """`video_folder(family)`: a tiny random model that reads videos, made once."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            into = tmp_path_factory.mktemp(family)
+            made[family] = tiny_video.save_video_model(family, into, _save_tokenizer(into))
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def video_set(tmp_path_factory: pytest.TempPathFactory, tiny_video: Any) -> Path:
+    """A dataset folder with videos, as conversations (`clips`) and as pairs (`better`)."""
+    pytest.importorskip("av")
+    folder: Path = tiny_video.save_video_set(tmp_path_factory.mktemp("videos"))
     return folder

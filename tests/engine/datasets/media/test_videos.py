@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +17,17 @@ from engine.datasets.media.videos import (
     first_frame,
     read_video,
 )
-from tests.engine.datasets.media.videos_made import BLUE, GREEN, RED, write_video
 
 pytest.importorskip("av")
+RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (30, 30, 220)
 LOOSE = FrameChoice(2.0, 128, Limits(768 * 768, 1))
+
+
+@pytest.fixture
+def write_video(tiny_video: Any) -> Callable[..., Path]:
+    """`write_video(path, colours, fps, size, codec)`: one frame for each colour."""
+    writes: Callable[..., Path] = tiny_video.write_video
+    return writes
 
 
 def near(pixel: tuple[int, int, int], colour: tuple[int, int, int]) -> bool:
@@ -49,7 +58,7 @@ def test_frames_are_chosen_evenly_as_users_of_these_settings_know_it(
     [("a.mp4", "mpeg4"), ("a.avi", "mpeg4"), ("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")],
 )
 def test_the_frames_of_a_file_are_those_at_their_places(
-    name: str, codec: str, tmp_path: Path
+    name: str, codec: str, tmp_path: Path, write_video: Any
 ) -> None:
     colours = [RED] * 8 + [GREEN] * 8 + [BLUE] * 8
     path = write_video(tmp_path / name, colours, fps=8, codec=codec)
@@ -63,7 +72,7 @@ def test_the_frames_of_a_file_are_those_at_their_places(
     assert near(middle(first_frame(path)), RED)
 
 
-def test_frames_are_shrunk_and_grown_within_their_pixels(tmp_path: Path) -> None:
+def test_frames_are_shrunk_and_grown_within_their_pixels(tmp_path: Path, write_video: Any) -> None:
     path = write_video(tmp_path / "a.mp4", [RED] * 16)
     small = read_video(path, FrameChoice(2.0, 128, Limits(32 * 24, 1))).pictures
     assert {picture.size for picture in small} == {(32, 24)}
@@ -123,7 +132,7 @@ def test_a_file_with_sound_alone_holds_no_video(tmp_path: Path) -> None:
         about_video(tmp_path / "a.wav")
 
 
-def test_a_video_that_breaks_off_is_told_by_its_frame(tmp_path: Path) -> None:
+def test_a_video_that_breaks_off_is_told_by_its_frame(tmp_path: Path, write_video: Any) -> None:
     path = write_video(tmp_path / "a.avi", [RED, GREEN, BLUE] * 20, size=(320, 240))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -131,7 +140,7 @@ def test_a_video_that_breaks_off_is_told_by_its_frame(tmp_path: Path) -> None:
         read_video(path, LOOSE)
 
 
-def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+def test_a_playlist_opens_no_other_file(tmp_path: Path, write_video: Any) -> None:
     write_video(tmp_path / "a.ts", [RED] * 8, codec="mpeg2video")
     (tmp_path / "list.mp4").write_text(
         "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\na.ts\n#EXT-X-ENDLIST\n"
@@ -142,7 +151,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
             about_video(tmp_path / name)
 
 
-def test_a_huge_video_is_refused_unread(tmp_path: Path) -> None:
+def test_a_huge_video_is_refused_unread(tmp_path: Path, write_video: Any) -> None:
     from engine.datasets.media import videos
 
     path = write_video(tmp_path / "a.mp4", [RED] * 8)
@@ -155,7 +164,7 @@ def test_a_huge_video_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_without_pyav_one_sentence_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_video: Any
 ) -> None:
     from engine.datasets.media import videos
 
