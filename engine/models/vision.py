@@ -138,8 +138,7 @@ def check_reads_media(folder: Path, media: Iterable[Medium]) -> None:
                 f"{folder.name} reads only {reads_only(read)}, and the message has a "
                 f"{word(missing[0])}.",
                 str(folder),
-                f"Choose a model that reads {words(missing)}, or take the {word(missing[0])} "
-                "away.",
+                f"Choose a model that reads {words(missing)}, or take the {word(missing[0])} away.",
                 "model_name_or_path",
             )
         )
