@@ -1,5 +1,8 @@
 """Gathers what the screen can say into the catalogues: `python -m tui.locales.gather`.
 
+There are two a language: `finetui`, the screen's own words, and `engine`, the sentences of the
+engine (`tui.locales.engine_sentences`).
+
 A message is a text written out in `_("…")` or `marked("…")` anywhere in `tui`, or one that the
 screen takes from the engine's declarations and passes through `_` (the table `declared`). Messages
 that are gone leave the catalogue, new ones come in without a translation and are listed, and the
@@ -18,15 +21,16 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from tui.engine_text import DOMAIN as ENGINE_DOMAIN
 from tui.language import DOMAIN, LANGUAGES
+from tui.locales.engine_sentences import Messages, gather_engine
 
 HERE = Path(__file__).resolve().parent
 TUI = HERE.parent
-ENGINE = TUI.parent / "engine"
 # `marked` is imported under both names; `_` shows at once, the others mark for later.
 _CALLS = frozenset({"_", "_m", "marked"})
 
-Messages = dict[str, set[str]]
+_SPEAKERS = {DOMAIN: "finetui's screen", ENGINE_DOMAIN: "finetui's engine"}
 
 
 def gather() -> Messages:
@@ -43,9 +47,6 @@ def gather() -> Messages:
     for place, texts in declared():
         for text in texts:
             add(text, place)
-    for path, tree in _sources(ENGINE):
-        for text in activities_in(tree):
-            add(text, path)
     return found
 
 
@@ -76,43 +77,6 @@ def _texts(node: ast.expr) -> Iterator[str]:
     elif isinstance(node, ast.BoolOp):
         for value in node.values:
             yield from _texts(value)
-
-
-def activities_in(tree: ast.AST) -> Iterator[str]:
-    """What a job says it is doing: the first argument of `progress(…)`, `Progress(activity=…)`.
-
-    A name is followed to the text it was given in the same file. One with a name or number in it
-    becomes a pattern: `f"Reading {rows.name}"` is `Reading {name}`.
-    """
-    given: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    given.setdefault(target.id, []).append(node.value)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        name = node.func.id if isinstance(node.func, ast.Name) else name
-        told: list[ast.expr] = []
-        if name == "progress":
-            told = node.args[:1]
-        elif name == "Progress":
-            told = [word.value for word in node.keywords if word.arg == "activity"]
-        for value in told:
-            for one in given.get(value.id, []) if isinstance(value, ast.Name) else [value]:
-                yield from [_pattern(one)] if isinstance(one, ast.JoinedStr) else _texts(one)
-
-
-def _pattern(node: ast.JoinedStr) -> str:
-    parts = []
-    for value in node.values:
-        if isinstance(value, ast.Constant):
-            parts.append(str(value.value))
-        elif isinstance(value, ast.FormattedValue):
-            parts.append("{" + ast.unparse(value.value).rsplit(".", 1)[-1] + "}")
-    return "".join(parts)
 
 
 def declared() -> Iterator[tuple[str, Iterable[str]]]:
@@ -156,25 +120,26 @@ def declared() -> Iterator[tuple[str, Iterable[str]]]:
     yield "tui/places.py", (name.capitalize() for name in (*RAIL_NAMES, *VIEW_NAMES))
 
 
-def catalogue_path(language: str, ending: str = "po") -> Path:
+def catalogue_path(language: str, ending: str = "po", domain: str = DOMAIN) -> Path:
     """Where a language's catalogue lies."""
-    return HERE / language / "LC_MESSAGES" / f"{DOMAIN}.{ending}"
+    return HERE / language / "LC_MESSAGES" / f"{domain}.{ending}"
 
 
-def read_catalogue(language: str) -> Catalog:
+def read_catalogue(language: str, domain: str = DOMAIN) -> Catalog:
     """The `.po` of a language, which must be there."""
-    with catalogue_path(language).open("rb") as file:
-        return read_po(file, locale=language, domain=DOMAIN)
+    with catalogue_path(language, domain=domain).open("rb") as file:
+        return read_po(file, locale=language, domain=domain)
 
 
 def updated(language: str, messages: Messages, translations: Catalog) -> Catalog:
     """A catalogue of just these messages, with the translations that are known of them."""
     from engine import __version__
 
+    domain = translations.domain or DOMAIN
     new = Catalog(
         language,
-        DOMAIN,
-        f"# {LANGUAGES[language]}: what finetui's screen says.",
+        domain,
+        f"# {LANGUAGES[language]}: what {_SPEAKERS[domain]} says.",
         "finetui",
         __version__,
         copyright_holder="the finetui authors",
@@ -205,24 +170,25 @@ def write(language: str, catalogue: Catalog) -> None:
     text, compiled = BytesIO(), BytesIO()
     write_po(text, catalogue, width=100)
     write_mo(compiled, catalogue)
-    catalogue_path(language).write_bytes(text.getvalue())
-    catalogue_path(language, "mo").write_bytes(compiled.getvalue())
+    domain = catalogue.domain or DOMAIN
+    catalogue_path(language, domain=domain).write_bytes(text.getvalue())
+    catalogue_path(language, "mo", domain).write_bytes(compiled.getvalue())
 
 
 def main() -> int:
     """Update every catalogue. Returns 1 where a translation is missing."""
-    messages = gather()
     missing = 0
-    for language in LANGUAGES:
-        if language == "en":
-            continue
-        catalogue = updated(language, messages, read_catalogue(language))
-        write(language, catalogue)
-        empty = [str(one.id) for one in catalogue if one.id and not one.string]
-        missing += len(empty)
-        print(f"{language}: {len(messages)} messages, {len(empty)} without a translation")
-        for text in empty:
-            print(f"  {text}")
+    for domain, messages in ((DOMAIN, gather()), (ENGINE_DOMAIN, gather_engine(TUI.parent))):
+        for language in LANGUAGES:
+            if language == "en":
+                continue
+            catalogue = updated(language, messages, read_catalogue(language, domain))
+            write(language, catalogue)
+            empty = [str(one.id) for one in catalogue if one.id and not one.string]
+            missing += len(empty)
+            print(f"{language}, {domain}: {len(messages)} messages, {len(empty)} untranslated")
+            for text in empty:
+                print(f"  {text}")
     return 1 if missing else 0
 
 

@@ -15,7 +15,7 @@ from engine.config import presets, settings
 from engine.config.catalogue import SECTIONS
 from tui import language
 from tui.language import LANGUAGES, _
-from tui.locales.gather import activities_in, catalogue_path, gather, read_catalogue, written_in
+from tui.locales.gather import catalogue_path, gather, read_catalogue, written_in
 
 LABEL_CELLS = 22
 PLACES = re.compile(r"\{[^{}]*\}")
@@ -125,15 +125,3 @@ def test_gathering_reads_calls_wherever_they_stand() -> None:
         "f = other('not this')\n"
     )
     assert set(written_in(tree)) == {"inside", "marked here", "one", "two", "joined text"}
-
-
-def test_gathering_follows_what_jobs_say() -> None:
-    tree = ast.parse(
-        "_NAMED = 'Checking'\n"
-        "session.progress('loading', 0, 3)\n"
-        "progress(_NAMED, 1, 2, 'bytes')\n"
-        "progress(f'Reading {rows.name}', 0)\n"
-        "Progress(activity='Saving', done=1)\n"
-        "progress(total)\n"
-    )
-    assert set(activities_in(tree)) == {"loading", "Checking", "Reading {name}", "Saving"}

@@ -1,0 +1,229 @@
+"""The engine's sentences in the screen's language.
+
+The engine speaks English and knows of no screen: what it says arrives as a finished text, in an
+event, a problem or a finding. A catalogue of its own (`engine.mo`, gathered from the engine's
+source by `tui.locales.engine_sentences`) holds each sentence with numbered places, such as
+`{0} holds no rows.`; a text is matched against them, what stands in the places is looked up in
+turn, and the translation is filled in. What is not known stays English.
+
+On an English screen nothing is loaded or matched; on another the catalogue is read at the first
+sentence that the engine says.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+from tui.language import _, language
+
+DOMAIN = "engine"
+PLACE = re.compile(r"\{(\d+)\}")
+
+_LOCALES = Path(__file__).resolve().parent / "locales"
+_WORD = re.compile(r"[A-Za-z_]{2,}")
+_SENTENCE_END = re.compile(r"(?<=[.!?…]) (?=\S)")
+# Chinese characters and full-width signs, beside which no blank stands.
+_WIDE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef“”]")
+_FULL_STOP = re.compile(r"[。？！]")
+# Beside Chinese, letters and digits stand apart.
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_LATIN = re.compile(r"[A-Za-z0-9_]")
+# A template of fewer letters says little.
+_FEW_LETTERS, _VERY_FEW = 9, 6
+# Texts are no longer than this (a traceback is not looked through), and have few sentences.
+_LONGEST, _MOST_SENTENCES = 4000, 8
+_MOST_TEMPLATES = 4
+
+
+def engine_text(text: str) -> str:
+    """What the engine said, in the language of the screen."""
+    name = language()
+    if name == "en" or not text or text.isspace():
+        return text
+    sentences = _sentences(name)
+    return sentences.translated(text) if sentences is not None else text
+
+
+@lru_cache(maxsize=2)
+def _sentences(name: str) -> Sentences | None:
+    try:
+        messages = read_messages(_LOCALES / name / "LC_MESSAGES" / f"{DOMAIN}.mo")
+    except OSError:
+        return None
+    return Sentences(messages)
+
+
+def read_messages(path: Path) -> dict[str, str]:
+    """All messages of a compiled catalogue with their translations (gettext's manual, "The Format
+    of GNU MO Files"). `gettext` itself only answers for a message that one knows."""
+    data = path.read_bytes()
+    count, originals, translations = struct.unpack_from("<8x3I", data)
+
+    def texts(table: int) -> list[str]:
+        spans = (struct.unpack_from("<2I", data, table + 8 * number) for number in range(count))
+        return [data[start : start + size].decode() for size, start in spans]
+
+    return {
+        one: other for one, other in zip(texts(originals), texts(translations), strict=True) if one
+    }
+
+
+class Template:
+    """A sentence with places, and its translation with the same places."""
+
+    def __init__(self, source: str, translation: str) -> None:
+        self.pieces = PLACE.split(source)
+        self.translation = PLACE.split(translation)
+        kept = "".join(self.pieces[::2])
+        self.letters = sum(map(str.isalpha, kept))
+        # `{0} is empty`: too little to go by, unless what it holds is clear in itself.
+        self.is_vague = self.letters < _FEW_LETTERS and not source[0].isupper()
+        # `stage {0}`, `{0} or {1}`: a few words of a sentence, which hold a name or a number.
+        self.holds_names = self.letters < _VERY_FEW and not re.search("[.:;]", kept)
+        self._matches: re.Pattern[str] | None = None
+
+    def words(self) -> list[str]:
+        """The words that every text of this template holds; none that touches a place."""
+        found: list[str] = []
+        last = len(self.pieces) - 1
+        for number in range(0, last + 1, 2):
+            piece = self.pieces[number]
+            for word in _WORD.finditer(piece):
+                touches = (word.start() == 0 and number > 0) or (
+                    word.end() == len(piece) and number < last
+                )
+                if not touches:
+                    found.append(word.group())
+        return found
+
+    def match(self, text: str) -> tuple[str, ...] | None:
+        """What stands in the places of `text`, or None where it is another sentence."""
+        if not (text.startswith(self.pieces[0]) and text.endswith(self.pieces[-1])):
+            return None
+        if self._matches is None:
+            kept = map(re.escape, self.pieces[::2])
+            self._matches = re.compile("(.*?)".join(kept), re.DOTALL)
+        found = self._matches.fullmatch(text)
+        return found.groups() if found else None
+
+
+class Sentences:
+    """The engine's sentences in one language. `messages` maps each to its translation."""
+
+    def __init__(self, messages: dict[str, str]) -> None:
+        self._exact = {one: other for one, other in messages.items() if not PLACE.search(one)}
+        self._by_word: dict[str, list[Template]] = {}
+        templates = [Template(*pair) for pair in messages.items() if PLACE.search(pair[0])]
+        words = {template: template.words() for template in templates}
+        counts = Counter(word for held in words.values() for word in set(held))
+        for template, held in words.items():
+            rarest = min(held, key=lambda word: (counts[word], -len(word)), default="")
+            self._by_word.setdefault(rarest, []).append(template)
+        self._known: dict[str, tuple[int, str]] = {}
+
+    def translated(self, text: str) -> str:
+        """The translation of a text as far as its sentences are known."""
+        if len(text) > _LONGEST:
+            return text
+        ends = len(text.lstrip()), len(text.rstrip())
+        inner = text.strip()
+        return text[: len(text) - ends[0]] + self._best(inner)[1] + text[ends[1] :]
+
+    def _best(self, text: str) -> tuple[int, str]:
+        """How many letters of `text` are known, and its translation."""
+        known = self._known.get(text)
+        if known is None:
+            if len(self._known) > 4000:
+                self._known.clear()
+            known = self._known[text] = self._found(text)
+        return known
+
+    def _found(self, text: str) -> tuple[int, str]:
+        exact = self._exact.get(text)
+        if exact is not None:
+            return sum(map(str.isalpha, text)), exact
+        found = [(0, text)]
+        for template, values in self._matching(text):
+            filled = self._filled(template, values)
+            if filled is not None:
+                found.append(filled)
+        ends = [one.end() for one in _SENTENCE_END.finditer(text)]
+        for end in ends[:_MOST_SENTENCES]:
+            first, rest = self._best(text[: end - 1]), self._best(text[end:])
+            blank = "" if _FULL_STOP.match(first[1][-1:]) else " "
+            found.append((first[0] + rest[0], _after(first[1] + blank, rest[1])))
+        if "; " in text:
+            found.append(self._in_parts(text, "; ", "；"))
+        best = max(found, key=lambda one: one[0])
+        for sign, wide in ((", ", "、"), (" and ", "和"), (": ", "：")):
+            if not best[0] and sign in text:
+                best = self._in_parts(text, sign, wide)
+        if not best[0] and text.endswith("."):
+            known, words = self._best(text[:-1])
+            best = (known, words + "。") if known else best
+        return best
+
+    def _matching(self, text: str) -> list[tuple[Template, tuple[str, ...]]]:
+        found = []
+        for word in {"", *_WORD.findall(text)}:
+            for template in self._by_word.get(word, ()):
+                values = template.match(text)
+                if values is not None:
+                    found.append((template, values))
+        found.sort(key=lambda one: -one[0].letters)
+        return found[:_MOST_TEMPLATES]
+
+    def _filled(self, template: Template, values: tuple[str, ...]) -> tuple[int, str] | None:
+        letters, filled = template.letters, []
+        for value in values:
+            known, words = self._value(value)
+            if " " in value.replace(", ", ",") and (
+                template.holds_names or (template.is_vague and not known)
+            ):
+                return None
+            letters += known
+            filled.append(words)
+        text = ""
+        for number, piece in enumerate(template.translation):
+            text = _after(text, filled[int(piece)] if number % 2 else piece)
+        return letters, text
+
+    def _value(self, value: str) -> tuple[int, str]:
+        """What stands in a place: a name or number as it is, words in the screen's language."""
+        bare = value.strip()
+        if not any(map(str.isalpha, bare)):
+            return 0, value
+        known, words = self._best(bare)
+        if not known and " " in bare:  # a label of the screen's own catalogue
+            words = _(bare)
+            known = len(bare) if words != bare else 0
+        return (known, words) if known else (0, value)
+
+    def _in_parts(self, text: str, sign: str, wide: str) -> tuple[int, str]:
+        """A list of sentences or words, or a name and what is said of it."""
+        stop = text.endswith(".") and sign in ("; ", ": ")
+        parts = (text.removesuffix(".") if stop else text).split(sign, 1 if sign == ": " else -1)
+        told = [self._value(part) for part in parts]
+        known = sum(one for one, _words in told)
+        if not known:
+            return 0, text
+        return known, wide.join(words for _known, words in told) + ("。" if stop else "")
+
+
+def _after(text: str, more: str) -> str:
+    """Two texts one behind the other: no blank between Chinese and Chinese, one between Chinese
+    and letters or digits."""
+    last, first = text[-1:], more[:1]
+    if (_CHINESE.match(last) and _LATIN.match(first)) or (
+        _LATIN.match(last) and _CHINESE.match(first)
+    ):
+        return f"{text} {more}"
+    if last == " " and _WIDE.match(first) and _WIDE.match(text.rstrip()[-1:]):
+        text = text.rstrip()
+    elif first == " " and _WIDE.match(last) and _WIDE.match(more.lstrip()[:1]):
+        more = more.lstrip()
+    return text + more
