@@ -46,6 +46,10 @@ _LOADED_BY = (
     "image_min_pixels",
     "image_do_pan_and_scan",
     "crop_to_patches",
+    "video_fps",
+    "video_maxlen",
+    "video_max_pixels",
+    "video_min_pixels",
 )
 
 

@@ -220,6 +220,10 @@ _OF_TOKENS = frozenset(
         "stage",
         "template",
         "tool_format",
+        "video_fps",
+        "video_max_pixels",
+        "video_maxlen",
+        "video_min_pixels",
     }
 )
 # And what of them is trained.
