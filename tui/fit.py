@@ -10,7 +10,7 @@ from engine.paths import saves_dir
 from tui.known_runs import KnownRuns
 from tui.language import _
 from tui.remembered import Remembered
-from tui.widgets.numbers import memory, size
+from tui.widgets.numbers import memory, size, thousands
 
 if TYPE_CHECKING:
     from engine.telemetry import Reading
@@ -35,6 +35,11 @@ class Fit(KnownRuns):
     @property
     def rows(self) -> int | None:
         """Rows that the next run trains on; None where unknown."""
+        raise NotImplementedError
+
+    @property
+    def unpacked_rows(self) -> int | None:
+        """Rows of the chosen sets that the next run trains on, before packing."""
         raise NotImplementedError
 
     def look_at_fit(self) -> None:
@@ -89,6 +94,15 @@ class Fit(KnownRuns):
             self.advice = found
 
     # Words
+
+    def packing_words(self) -> str:
+        """1,234 rows packed into 210 (97 % full); empty where nothing is packed or known."""
+        facts, rows = self.row_facts, self.rows
+        if facts is None or not facts.filled or rows is None:
+            return ""
+        full = f"{facts.filled:.0%}".replace("%", " %")
+        whole = thousands(self.unpacked_rows or rows)
+        return f"{whole} {_('rows packed into')} {thousands(rows)} ({full} {_('full')})"
 
     def memory_words(self) -> str:
         """memory 31.2 of 24 GB: micro-batch 2 × 8 fits (19.0 GB), F6"""

@@ -259,7 +259,12 @@ class Studio(Fit):
 
     @property
     def rows(self) -> int | None:
-        """Rows that the next run trains on, by the sets' counts; None where none are known."""
+        """Rows that the next run trains on, packed where it packs; None where none are known."""
+        rows = self.unpacked_rows
+        return rows if rows is None or self.row_facts is None else self.row_facts.packed(rows)
+
+    @property
+    def unpacked_rows(self) -> int | None:
         return self.facts.rows if self.facts is not None and self.facts.rows else None
 
     def look_again(self) -> None:

@@ -275,6 +275,11 @@ def _fetched() -> list[str]:
     return [str(mark) for mark in known] if isinstance(known, list) else []
 
 
+def was_fetched(info: DatasetInfo) -> bool:
+    """Whether a set that lies elsewhere was fetched before."""
+    return _mark(info) in _fetched()
+
+
 def _remember(info: DatasetInfo) -> None:
     known, mark = _fetched(), _mark(info)
     if mark not in known:

@@ -25,12 +25,15 @@ def sample_rows(config: RunConfig, encoder: Encoder) -> TokenRows | PartRows | N
     """The likely longest rows of the chosen sets and the first ones, encoded as for the run.
 
     A row's characters tell its tokens well enough to find the longest among many. None where texts
-    are packed: their rows are as long as cutoff_len. Raises BadInput where the sets can't be read.
+    are packed: their rows are as long as cutoff_len. Sets of a hub that were not fetched are left
+    out. Raises BadInput where the sets can't be read.
     """
     if packs(config):
         return None
     most = min(config.max_samples or _LOOKED_AT, _LOOKED_AT)
-    chosen = select(replace(config, max_samples=most), set_names(config.dataset)).examples
+    # What a look at the form fetched would be a surprise.
+    short = replace(config, max_samples=most)
+    chosen = select(short, set_names(config.dataset), fetch=False).examples
     by_length = sorted(chosen, key=lambda pair: -_characters(pair[1]))
     # The first ones stand first, so that what rows have in common is seen on usual rows too.
     picked = [*chosen[:_FIRST], *by_length[:_LONGEST]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.datasets.encode import Encoded, Encoder
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import Fill, has_placeholders
-from engine.datasets.hub import Access
+from engine.datasets.hub import Access, Fetched, was_fetched
 from engine.datasets.listing import fits
 from engine.datasets.local import idle_parts
 from engine.datasets.mixing import mixed_order, mixing_note, rows_used
@@ -70,10 +70,14 @@ def select(
     stage: str | None = None,
     progress: ProgressCall | None = None,
     check_stop: Callable[[], None] | None = None,
+    fetch: bool = True,
+    fetched: Mapping[str, Fetched] | None = None,
 ) -> Selection:
     """The usable rows of the named sets, one after the other, the first max_samples of each.
 
-    Raises BadInput for a set that isn't there, can't be read or is not for the stage.
+    Without `fetch`, sets of a hub that were not fetched before are left out; those in `fetched`, by
+    name, are not fetched again. Raises BadInput for a
+    set that isn't there, can't be read or is not for the stage.
     """
     stage = stage or str(config.stage)
     fill = Fill(config.identity_name, config.identity_author)
@@ -84,7 +88,12 @@ def select(
     for info in infos:
         if progress and info.hub:
             progress(f"Fetching {info.name}", 0, 0, "rows")
-        rows = open_rows(info, fill=fill, access=Access.of(config, progress, check_stop))
+        if info.path is None and not (fetch or was_fetched(info)):
+            continue
+        if fetched and info.name in fetched:
+            rows = RowIndex(info, fetched[info.name].rows, fill)
+        else:
+            rows = open_rows(info, fill=fill, access=Access.of(config, progress, check_stop))
         _read(rows, rows_wanted(rows, info, config), chosen, progress, check_stop)
     return chosen
 
@@ -111,6 +120,7 @@ def prepare(
     check_stop: Callable[[], None] | None = None,
     form: RowForm | None = None,
     over: Callable[[EncodeBlocks], EncodeBlocks] | None = None,
+    keep: bool = True,
 ) -> Prepared:
     """Read, split and encode the run's sets: `dataset`, `eval_dataset`, `val_size`, `max_samples`.
 
@@ -118,6 +128,7 @@ def prepare(
     `progress(activity, done, total, unit)` is told between blocks of rows, `check_stop()` asked.
     Bad rows are dropped and counted; with bad_rows: stop they raise BadInput, as do sets of which
     nothing usable is left. `over` stands before the encoder, for rows that are tokens already.
+    Without `keep` nothing is written.
     """
     names, held_names = set_names(config.dataset), set_names(config.eval_dataset)
     if not names and not held_names:
@@ -129,12 +140,15 @@ def prepare(
     infos = [find_dataset(name, config.dataset_dir) for name in (*names, *held_names)]
     if progress:
         progress("Looking for kept tokens", 0, 0, "rows")
-    kept = Keeping(config, encoder, form, infos[: len(names)], infos[len(names) :], check_stop)
+    check_fit(infos, config.stage)
+    access = Access.of(config, progress, check_stop)
+    train, held = infos[: len(names)], infos[len(names) :]
+    kept = Keeping(config, encoder, form, train, held, check_stop, access)
     there = kept.find()
     if there is not None:
         return there
-    made = _prepare(config, encoder, form, progress, check_stop, over)
-    return kept.keep(made)
+    made = _prepare(config, encoder, form, progress, check_stop, over, kept)
+    return kept.keep(made) if keep else made
 
 
 def _streamed(
@@ -188,19 +202,21 @@ def _prepare(
     form: RowForm,
     progress: ProgressCall | None,
     check_stop: Callable[[], None] | None,
-    over: Callable[[EncodeBlocks], EncodeBlocks] | None = None,
+    over: Callable[[EncodeBlocks], EncodeBlocks] | None,
+    kept: Keeping,
 ) -> Prepared:
-    names = set_names(config.dataset)
-    chosen = select(config, names, None, progress, check_stop)
-    held_out = select(config, set_names(config.eval_dataset), None, progress, check_stop)
+    names, held_names = set_names(config.dataset), set_names(config.eval_dataset)
+    chosen = select(config, names, None, progress, check_stop, True, kept.fetched)
+    held_out = select(config, held_names, None, progress, check_stop, True, kept.fetched)
+    kept.saw(example for _, example in (*chosen.examples, *held_out.examples))
     dropped = [*chosen.dropped, *held_out.dropped]
     stop_at_bad(config, dropped)
     examples = chosen.examples
     evaluated = held_out.examples
     if config.val_size and not evaluated:
-        kept, out = split(len(examples), config.val_size, config.seed)
+        stay, out = split(len(examples), config.val_size, config.seed)
         evaluated = [examples[i] for i in out]
-        examples = [examples[i] for i in kept]
+        examples = [examples[i] for i in stay]
     check_reads(encoder, config.stage, [*examples, *evaluated])
     with encoding_blocks(config, encoder, form, len(examples) + len(evaluated)) as encode:
         if over is not None:

@@ -21,12 +21,20 @@ class RowFacts:
     `longest` is the most tokens of a row (of an answer with its prompt, in pairs), `trained` the
     share of a row's tokens that the loss counts, `shared` the leading tokens that all rows have in
     common and nobody trains at. `known` is False where `longest` is only the limit cutoff_len.
+    Where rows are packed, `each` of the set's rows lie in one, whose positions are filled to the
+    share `filled` (0: nothing is packed).
     """
 
     longest: int
     trained: float = ANSWER_SHARE
     shared: int = 0
     known: bool = True
+    each: float = 1.0
+    filled: float = 0.0
+
+    def packed(self, rows: int) -> int:
+        """About how many rows of the run `rows` rows of its sets make."""
+        return max(1, round(rows / self.each)) if rows else 0
 
 
 class Rows(Protocol):

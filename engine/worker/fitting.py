@@ -6,7 +6,7 @@ Plain functions for `Engine.lookup`, without torch, like those of `engine.worker
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ _ROWS_BY = (
     "enable_thinking",
     "preserve_thinking",
     "packing",
+    "neat_packing",
+    "preprocessing_batch_size",
     "distill_on",
     "identity_name",
     "identity_author",
@@ -60,7 +62,8 @@ def rows_key(config: RunConfig) -> tuple[object, ...]:
 
 
 def row_facts(config: RunConfig) -> RowFacts | None:
-    """The facts of the chosen sets' rows: the longest among up to 20,000 of each set.
+    """The facts of the chosen sets' rows: the longest among up to 20,000 of each set, and how the
+    first ones pack.
 
     None where no set is chosen or the model's tokenizer is not there yet. Raises BadInput where
     the sets can't be read.
@@ -68,17 +71,26 @@ def row_facts(config: RunConfig) -> RowFacts | None:
     from engine import models
     from engine.datasets import Encoder
     from engine.datasets.longest import sample_rows
+    from engine.datasets.packing_outlook import packing_outlook
     from engine.models.rows import RowFacts, facts_of_rows
 
     name = config.model_name_or_path or ""
     if not config.datasets or not name or (name == "demo" and not models.demo_ready()):
         return None
-    rows = sample_rows(config, Encoder(models.resolve(name).path, config))
-    if rows is None:
-        return RowFacts(int(config.cutoff_len), trained=1.0)
-    if not len(rows):
+    encoder = Encoder(models.resolve(name).path, config)
+    rows = sample_rows(config, encoder)
+    if rows is not None and not len(rows):
         return None
-    return facts_of_rows(rows, max(rows.lengths()))
+    if rows is None:
+        facts = RowFacts(int(config.cutoff_len), trained=1.0)
+    else:
+        facts = facts_of_rows(rows, max(rows.lengths()))
+    packed = packing_outlook(config, encoder)
+    if packed is None:
+        return facts
+    # A packed row is laid out whole: as long as the conversations in it together.
+    longest = max(facts.longest, packed.longest)
+    return replace(facts, longest=longest, shared=0, each=packed.each, filled=packed.filled)
 
 
 def forecast(card: ModelCard, config: RunConfig, rows: RowFacts | None = None) -> Forecast:

@@ -224,8 +224,9 @@ class SettingsView(ModelPicks):
         if rows is not None:
             steps = steps_of(rows, config)
             micro, pile = config.per_device_train_batch_size, config.gradient_accumulation_steps
+            taken = studio.packing_words() or f"{thousands(rows)} {_('rows')}"
             first = (
-                f"{thousands(rows)} {_('rows')} × {config.num_train_epochs:g} {_('epochs')} ÷ "
+                f"{taken} × {config.num_train_epochs:g} {_('epochs')} ÷ "
                 f"({micro} × {pile}) ≈ {thousands(steps.total)} {_('steps')}"
                 f" · {_('warm-up')} {thousands(steps.warmup)}"
             )

@@ -67,4 +67,6 @@ def test_nothing_is_known_without_a_set_and_packed_texts_fill_the_cutoff(
     flat = {"model_name_or_path": str(model_folder), "dataset_dir": str(many_rows)}
     assert fitting.row_facts(read_flat(flat).config) is None
     packed = {**flat, "dataset": "many", "stage": "pt", "cutoff_len": 128}
-    assert fitting.row_facts(read_flat(packed).config) == RowFacts(128, trained=1.0)
+    facts = fitting.row_facts(read_flat(packed).config)
+    assert facts is not None and facts.filled > 0.9
+    assert (facts.longest, facts.trained, facts.shared) == (128, 1.0, 0)
