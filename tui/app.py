@@ -17,6 +17,7 @@ from textual.notifications import SeverityLevel
 
 from tui import actions, language
 from tui.bottom_line import show_keys
+from tui.engine_text import engine_text
 from tui.keys import Keys
 from tui.language import _
 from tui.look_actions import LookActions
@@ -194,7 +195,8 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
         markup: bool = False,
     ) -> None:
         """A toast. Its text is never read as markup: it may hold names that others gave."""
-        text = visible(message, keep_newlines=True)
+        text = "\n".join(map(engine_text, message.split("\n")))
+        text = visible(text, keep_newlines=True)
         super().notify(text, title=visible(title), severity=severity, timeout=timeout, markup=False)
 
     def _tell_notes(self) -> None:

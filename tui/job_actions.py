@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.config import with_value
 from engine.problem import BadInput, BadSettings, Problem
 from tui import dialogs
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.shell import Shell
 from tui.widgets.list_view import ListRow
@@ -204,11 +205,11 @@ class JobActions(Shell):
         live = self.studio.jobs.get(event.run)
         if live is not None and live.kind == "train":
             keys["r"] = _("try again")
-        lines: list[Any] = [event.what]
+        lines: list[Any] = [engine_text(event.what)]
         if event.where:
-            lines += [[], [(event.where, "dim")]]
+            lines += [[], [(engine_text(event.where), "dim")]]
         if event.hint:
-            lines += [[], [(event.hint, "text")]]
+            lines += [[], [(engine_text(event.hint), "text")]]
 
         def chosen(key: str | None) -> None:
             if key == "d":
@@ -255,11 +256,11 @@ class JobActions(Shell):
 
     def tell(self, problem: Problem, count: int = 1) -> None:
         """A card for bad input: one sentence, where, what to do."""
-        lines: list[Any] = [problem.what]
+        lines: list[Any] = [engine_text(problem.what)]
         if problem.where:
-            lines += [[], [(problem.where, "dim")]]
+            lines += [[], [(engine_text(problem.where), "dim")]]
         if problem.hint:
-            lines += [[], problem.hint]
+            lines += [[], engine_text(problem.hint)]
         if count > 1:
             lines += [[], [(f"{count - 1} {_('more faults stand in the form.')}", "dim")]]
 

@@ -25,6 +25,7 @@ from engine.events import (
     StepLogged,
     StepTick,
 )
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.numbers import compact, loss, size, thousands
 
@@ -134,7 +135,7 @@ class LiveRun:
                 cost = f"({size(event.size)} {_('in')} {event.seconds:.1f} s)"
                 self._write(event.time, "info", f"{words} {cost}")
             case LogLine():
-                self._write(event.time, event.level, event.text)
+                self._write(event.time, event.level, engine_text(event.text))
             case PredictionMade():
                 self.predictions.append(event)
             case Completions():
@@ -143,7 +144,7 @@ class LiveRun:
                 self.completions.append(event)
             case JobFailed():
                 self.failure = event
-                self._write(event.time, "error", event.what)
+                self._write(event.time, "error", engine_text(event.what))
             case JobFinished():
                 self.result = event.result
                 self._tell_early_end(event)

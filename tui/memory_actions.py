@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.config import RunConfig, with_value
 from engine.problem import BadInput
 from tui.dialogs import Answer, Pick, Question
+from tui.engine_text import engine_text
 from tui.job_actions import JobActions
 from tui.language import _
 from tui.widgets.list_view import ListRow
@@ -36,10 +37,10 @@ class MemoryActions(JobActions):
             )
             return
         rows = [
-            ListRow(str(number), one.change, (memory(one.forecast.total),))
+            ListRow(str(number), engine_text(one.change), (memory(one.forecast.total),))
             for number, one in enumerate(studio.advice)
         ]
-        details = {str(number): one.cost for number, one in enumerate(studio.advice)}
+        details = {str(number): engine_text(one.cost) for number, one in enumerate(studio.advice)}
         title = f"{_('To fit into')} {(studio.device_memory() or 0) / 2**30:.0f} GB"
         picked = await self.push_screen_wait(Pick(title, rows, details=details))
         if picked is None:
@@ -59,7 +60,7 @@ class MemoryActions(JobActions):
             smaller["gradient_accumulation_steps"],
         )
         lines = [
-            event.what,
+            engine_text(event.what),
             "",
             f"{_('Go on from the last checkpoint with micro-batch')} {batch} "
             f"{_('and accumulation')} {pile}? {_('The rows of an update stay the same.')}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.shell import Shell
 from tui.widgets.list_view import ListRow
@@ -95,7 +96,7 @@ class ModelActions(Shell):
             dialogs.Question(
                 _("Run this model's own code?"),
                 [
-                    problem.what,
+                    engine_text(problem.what),
                     [],
                     [(problem.where, "dim")],
                     [],

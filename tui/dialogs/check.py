@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import ModalScreen
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import thousands
@@ -122,21 +123,21 @@ def _rows(state: CheckState, width: int, opened: Collection[str]) -> list[ListRo
     lines = _Lines(width, opened)
     found = state.found
     if found is None:
-        lines.say(state.problem or _("Checking …"))
+        lines.say(engine_text(state.problem) or _("Checking …"))
         return lines.rows
-    lines.say(found.verdict)
+    lines.say(engine_text(found.verdict))
     if state.note:
-        lines.say(_(state.note), dim=True)
+        lines.say(engine_text(state.note), dim=True)
     if found.tokens:
         lines.gap()
         _lengths(lines, found)
     for line in found.advice:
-        lines.say(_(line), "→", "accent")
+        lines.say(engine_text(line), "→", "accent")
     if found.problems:
         lines.gap()
         lines.say(_("Rows that can't be used"), "✗", "error")
         told = [
-            (problem.row, f"  {_('row')} {thousands(problem.row)}: {problem.reason}")
+            (problem.row, f"  {_('row')} {thousands(problem.row)}: {engine_text(problem.reason)}")
             for problem in found.problems
         ]
         lines.many("bad", found.unusable, told)
@@ -148,20 +149,20 @@ def _rows(state: CheckState, width: int, opened: Collection[str]) -> list[ListRo
     _alike(lines, near, _("Nearly equal rows"), found.dataset)
     _alike(lines, state.leaks or (), _("Validation rows that are trained on"), found.dataset)
     for said in state.limits:
-        lines.say(said, "·", "dim", dim=True)
+        lines.say(engine_text(said), "·", "dim", dim=True)
     words = {finding.words for finding in found.findings}
     notes = [note for note in found.notes if note not in words]
     if notes:
         lines.gap()
         for note in notes:
-            lines.say(note, dim=True)
+            lines.say(engine_text(note), dim=True)
     return lines.rows
 
 
 def _finding(lines: _Lines, finding: Finding) -> None:
     mark, role = _MARKS[finding.level]
     lines.gap()
-    lines.say(finding.words, mark, role)
+    lines.say(engine_text(finding.words), mark, role)
     if finding.rows:
         told = [(row, f"  {_('row')} {thousands(row)}") for row in finding.rows]
         lines.many(finding.kind, finding.count, told)

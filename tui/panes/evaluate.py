@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from engine.events import PredictionMade
 from tui.actions import bindings
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.job_form import JobForm, JobView
 from tui.widgets.form_row import FormRow
@@ -134,12 +135,12 @@ class EvaluateView(JobView):
         if live is None:
             return [[(_("Nothing is scored yet: g starts."), "dim")]]
         if live.failure is not None:
-            return [[(live.failure.what, "error")]]
+            return [[(engine_text(live.failure.what), "error")]]
         if not live.ended:
             done, total = live.activity_done, live.activity_total
             if live.predictions:
                 done, total = len(live.predictions), live.predictions[-1].total
-            words = _(live.activity) if live.activity else _("running")
+            words = engine_text(live.activity) or _("running")
             count = f"  {thousands(done)}/{thousands(total)}" if total else ""
             return [[(f"{words}{count}", "text")], *self._means(live.predictions)]
         lines = result_lines(live.result)

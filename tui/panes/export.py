@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from tui.actions import bindings
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.job_form import JobForm, JobView
 from tui.sources import Source
@@ -91,14 +92,15 @@ class ExportView(JobView):
                 [(_("with tokenizer, chat template and a Modelfile for Ollama."), "dim")],
             ]
         if live.failure is not None:
-            return [[(live.failure.what, "error")], [(live.failure.hint, "text")]]
+            return [
+                [(engine_text(live.failure.what), "error")],
+                [(engine_text(live.failure.hint), "text")],
+            ]
         lines: list[Line] = []
         if not live.ended:
             done = f"  {thousands(live.activity_done)}/{thousands(live.activity_total)}"
             count = done if live.activity_total else ""
-            lines.append(
-                [(f"{_(live.activity) if live.activity else _('running')}{count}", "text")]
-            )
+            lines.append([(f"{engine_text(live.activity) or _('running')}{count}", "text")])
         elif live.state == "stopped":
             lines.append([(_("Stopped; nothing was left behind."), "warning")])
         for key, value in live.result.items():

@@ -9,6 +9,7 @@ from engine.config import RunConfig, format_value, parse_value, settings, with_v
 from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import Pick
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.view import View
 from tui.shell import shell
@@ -144,7 +145,7 @@ class JobView(View):
         try:
             value = parse_value(name, text)
         except BadInput as error:
-            return error.problem.what
+            return engine_text(error.problem.what)
         if name != "eval_dataset":
             return ""
         known = [entry.name for entry in self.studio.datasets]

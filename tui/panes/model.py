@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from tui.actions import bindings
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.view import View
 from tui.widgets.frame import Line, LinesPanel
@@ -76,10 +77,14 @@ class ModelView(View):
 
         width = self._width()
         lines: list[Line] = [[]]
-        lines += [[(part, "error")] for part in wrap_cells(visible(problem.what), width)]
+        lines += [
+            [(part, "error")] for part in wrap_cells(visible(engine_text(problem.what)), width)
+        ]
         if problem.where:
-            lines.append([(visible(problem.where), "dim")])
-        lines += [[(part, "text")] for part in wrap_cells(visible(problem.hint), width)]
+            lines.append([(visible(engine_text(problem.where)), "dim")])
+        lines += [
+            [(part, "text")] for part in wrap_cells(visible(engine_text(problem.hint)), width)
+        ]
         config = self.studio.config
         known = pickable(config.model_name_or_path or "", config.hub)
         if known is None:

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from engine.config.method import WRITING_STAGES
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.panes.words import STATES
@@ -124,7 +125,7 @@ class RunView(ChartView):
         ]
         if run.last_note:
             role = "error" if run.state in ("failed", "interrupted") else "dim"
-            lines.append([(run.last_note, role)])
+            lines.append([(engine_text(run.last_note), role)])
         return lines
 
     def _best_words(self, run: RunSummary) -> str:

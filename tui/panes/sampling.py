@@ -10,6 +10,7 @@ from textual.screen import ModalScreen
 
 from engine.config import applies, format_value, parse_value, settings
 from engine.problem import BadInput
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
@@ -86,7 +87,7 @@ class Sampling(ModalScreen[None]):
             try:
                 self.studio.change(event.key, parse_value(event.key, event.text))
             except BadInput as error:
-                self.form.show_typed_problem(error.problem.what)
+                self.form.show_typed_problem(engine_text(error.problem.what))
                 return
         self.form.close_editor()
         self._show()

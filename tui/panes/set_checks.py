@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.frame import Line
 from tui.widgets.numbers import thousands
@@ -52,14 +53,17 @@ class SetChecks:
             return []
         state = run.state
         if state.problem:
-            return [[(part, "error")] for part in wrap_cells(visible(state.problem), width)[:2]]
+            return [
+                [(part, "error")]
+                for part in wrap_cells(visible(engine_text(state.problem)), width)[:2]
+            ]
         found = state.found
         if found is None:
             words = _("Checking …")
             if state.total:
                 words = f"{words} {thousands(state.done)} {_('of')} {thousands(state.total)}"
             return [[(words, "dim")]]
-        said = found.verdict
+        said = engine_text(found.verdict)
         near = [one for one in state.alike or () if one.row not in set(found.duplicates)]
         if near:
             said += f" {_('Nearly equal rows')}: {thousands(len(near))}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.words import STATES
 from tui.widgets.numbers import duration, size, thousands
@@ -43,7 +44,7 @@ def top_state(studio: Studio, train_key: str) -> TopState:
 def _busy(live: LiveRun) -> list[Part]:
     parts = [Part(_(STATES.get(live.state, live.state)), 1)]
     if live.activity:
-        parts.append(Part(_(live.activity), 3, ""))
+        parts.append(Part(engine_text(live.activity), 3, ""))
     if live.activity_total:
         parts.append(Part(f"{live.percent} %", 2))
     elif live.activity_done and live.activity_unit == "bytes":
@@ -56,5 +57,5 @@ def _ended(live: LiveRun) -> TopState:
     if live.state == "done":
         return TopState("done", (word, Part(live.run, 2, "")))
     if live.state == "stopped":
-        return TopState("stopped", (word, Part(live.detail or live.run, 2, "")))
+        return TopState("stopped", (word, Part(engine_text(live.detail) or live.run, 2, "")))
     return TopState("failed", (word, Part(live.run, 2, "")))
