@@ -214,7 +214,7 @@ def test_rows_whose_videos_are_broken_or_too_long_are_left_out_by_number(
     rows = open_rows(find_dataset("clips", tmp_path))
     encoder = Encoder(Path(config.model_name_or_path), config)
     reasons = [str(one) for one in encoder.encode_batch([rows.example(i) for i in range(5)])[1:]]
-    assert "row 3: its videos alone are 128 tokens of" in reasons[1]
+    assert "row 3: its videos alone are 120 tokens of 147" in reasons[1]
     assert "lower video_maxlen or video_max_pixels" in reasons[1]
     assert "row 4: there is no video absent.mp4" in reasons[2]
     assert "row 5: the video ../red.mp4 lies outside" in reasons[3]
