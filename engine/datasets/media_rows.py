@@ -6,6 +6,7 @@ import bisect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.datasets.cutoff import kept
@@ -31,8 +32,10 @@ class MediaReader(Protocol):
     """Turns media into tokens: by the model's own processor, or by counting alone.
 
     `placeholders` has the kinds that the model reads, and the token that stands in its text for
-    one of each.
+    one of each; `folder` holds the model's files.
     """
+
+    folder: Path
 
     @property
     def placeholders(self) -> Mapping[Kind, str]: ...

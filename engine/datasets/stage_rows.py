@@ -65,6 +65,16 @@ class _RowMedia:
         """`media`, a JSON list of kinds and names, where any row of the set has some."""
         return {"media": json.dumps(self._held.get(row, ()))} if self._held else {}
 
+    def facts(self) -> list[Any]:
+        """As JSON takes it: each row that has media, with them."""
+        return [[row, media] for row, media in self._held.items()]
+
+    @classmethod
+    def from_facts(cls, facts: Sequence[Any]) -> _RowMedia:
+        rows = cls()
+        rows._held = {row: tuple(Medium(*one) for one in media) for row, media in facts}
+        return rows
+
 
 def media_of(row: Mapping[str, Any]) -> list[Medium]:
     """The media of a row as indexing gives it."""
@@ -76,7 +86,8 @@ _FACTS = ("form", "cut_rows", "cut_tokens")
 
 def _facts(rows: TokenRows | PartRows) -> dict[str, Any]:
     form = "tokens" if isinstance(rows, TokenRows) else "parts"
-    return {"form": form, "cut_rows": rows.cut_rows, "cut_tokens": rows.cut_tokens}
+    facts = {"form": form, "cut_rows": rows.cut_rows, "cut_tokens": rows.cut_tokens}
+    return {**facts, "media": rows._media.facts()} if rows._media else facts
 
 
 class TokenRows:
@@ -103,6 +114,7 @@ class TokenRows:
         for name in _FACTS[1:]:
             setattr(rows, name, facts[name])
         rows.trained_tokens = facts["trained_tokens"]
+        rows._media = _RowMedia.from_facts(facts.get("media", ()))
         return rows
 
     def flat(self) -> dict[str, Any]:
@@ -207,6 +219,7 @@ class PartRows:
         rows = cls(facts["parts"], facts["extra"])
         rows._ids, rows._ends = flat["ids"], flat["ends"]
         rows._extra = [tuple(values) for values in facts["values"]]
+        rows._media = _RowMedia.from_facts(facts.get("media", ()))
         for name in _FACTS[1:]:
             setattr(rows, name, facts[name])
         return rows

@@ -8,7 +8,6 @@ each setting that matters), or where `tokenized_path` says.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -16,14 +15,18 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.datasets.content import Contents
-from engine.datasets.example import RowProblem
+from engine.datasets.cache_key import key_of, made_of
+from engine.datasets.cache_media import MediaFiles, still_there
+from engine.datasets.example import Example, RowProblem
+from engine.datasets.hub import Access, Fetched, fetch_hub
+from engine.datasets.media import media_root
+from engine.datasets.media.embedded import throw_out
 from engine.datasets.packing import PackedRows
 from engine.datasets.prepared import Prepared
 from engine.datasets.registry import DatasetInfo
@@ -37,60 +40,10 @@ if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets.encode import Encoder
 
-# Raise it when rows are made differently: what was kept before is then made anew.
-VERSION = 1
 MOST_BYTES = 20 << 30
 # Fewer tokens are made again about as fast as they are read.
 LEAST_TOKENS = 100_000
 DESCRIPTION = "prepared.json"
-# The settings that rows depend on. Those of data.py that are missing here stand in UNRELATED.
-MATTERING = (
-    "stage",
-    "distill_on",
-    "cutoff_len",
-    "train_on_prompt",
-    "mask_history",
-    "default_system",
-    "template",
-    "enable_thinking",
-    "preserve_thinking",
-    "tool_format",
-    "identity_name",
-    "identity_author",
-    "max_samples",
-    "val_size",
-    "packing",
-    "neat_packing",
-    "mix_strategy",
-    "interleave_probs",
-    "preprocessing_batch_size",
-    "split_special_tokens",
-    "add_tokens",
-    "add_special_tokens",
-    "bad_rows",
-)
-UNRELATED = (
-    "dataset",  # by the content of its sets
-    "eval_dataset",
-    "dataset_dir",
-    "disable_shuffling",
-    "eval_on_each_dataset",
-    "overwrite_cache",
-    "preprocessing_num_workers",
-    "tokenized_path",
-    "streaming",
-    "buffer_size",
-    "seed",  # unless rows are drawn by it
-)
-_WORDS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "generation_config.json",
-    "config.json",
-    *("tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "tekken.json", "vocab.txt"),
-)
 _KINDS = {"ids": "i", "trained": "B", "ends": "Q", "lengths": "i", "groups": "Q"}
 _FORMS: dict[str, Any] = {"tokens": TokenRows, "parts": PartRows, "packed": PackedRows}
 
@@ -109,13 +62,25 @@ class Keeping:
         train: list[DatasetInfo],
         evaluation: list[DatasetInfo],
         check_stop: Callable[[], None] | None = None,
+        access: Access | None = None,
     ) -> None:
         self._config = config
         self._note = ""
         self._own = bool(config.tokenized_path)
-        self._parts = made_of(config, encoder, form, train, evaluation, check_stop)
+        self._check_stop = check_stop
+        self._infos = [*train, *evaluation]
+        # The sets of a hub, fetched: what they hold is known then.
+        self.fetched: dict[str, Fetched] = {
+            info.name: fetch_hub(info, access)
+            for info in self._infos
+            if access is not None and info.path is None
+        }
+        self._media: MediaFiles | None = None
+        self._parts = made_of(
+            config, encoder, form, train, evaluation, check_stop, self.fetched, with_media=True
+        )
         if self._own and self._parts is None:
-            self._note = "tokenized_path: sets of a hub and rows with pictures are not kept."
+            self._note = "tokenized_path: what these sets hold can't be known, so nothing is kept."
         self._folder = Path()
         if self._parts is not None:
             inside = tokens_folder() / key_of(self._parts)
@@ -137,6 +102,10 @@ class Keeping:
         if found is None:
             return None
         prepared, parts = found
+        files = parts.get("files") or []
+        if not still_there(files, media_root(self._config), self._infos, self._check_stop):
+            self._note = "Pictures or other files of the rows have changed: tokens are made anew."
+            return None
         where = f"from {self._folder}" if self._own else "from the cache"
         told = f"Tokens come {where}; overwrite_cache: true makes them anew."
         if self._own:
@@ -146,14 +115,23 @@ class Keeping:
                 told += " They were made of other data than dataset names now."
         return replace(prepared, notes=(*prepared.notes, told))
 
+    def saw(self, examples: Iterable[Example]) -> None:
+        """Note the media of all rows as they are now, before they become tokens."""
+        if self._parts is not None:
+            media = (medium for example in examples for medium in example.media)
+            self._media = MediaFiles(media_root(self._config), media)
+
     def keep(self, prepared: Prepared) -> Prepared:
         """Keep the rows just made, where they are many or asked to be kept."""
         notes = [self._note] if self._note else []
         if self._parts is not None and self._worth_it(prepared):
             try:
-                save(prepared, self._parts, self._folder)
+                files = self._media.records(self._check_stop) if self._media else []
+                if files is not None:
+                    save(prepared, {**self._parts, "files": files}, self._folder)
                 if not self._own:
                     keep_within()
+                throw_out()
             except OSError as error:
                 reason = error.strerror or str(error)
                 notes.append(f"The tokens can't be kept in {self._folder}: {reason}.")
@@ -161,58 +139,8 @@ class Keeping:
 
     def _worth_it(self, prepared: Prepared) -> bool:
         if prepared.train.has_pictures or prepared.eval.has_pictures:
-            return False
+            return True  # to look at each picture takes long
         return self._own or prepared.tokens + prepared.eval.tokens >= LEAST_TOKENS
-
-
-def made_of(
-    config: RunConfig,
-    encoder: Encoder,
-    form: RowForm,
-    train: list[DatasetInfo],
-    evaluation: list[DatasetInfo],
-    check_stop: Callable[[], None] | None = None,
-) -> dict[str, Any] | None:
-    """What the rows of a run are made of, in parts that can be compared; None where that can't be
-    known: sets of a hub, and rows with pictures."""
-    infos = [*train, *evaluation]
-    if encoder.pictures is not None or any(i.path is None or i.has_media for i in infos):
-        return None
-    contents = Contents()
-    try:
-        data = [_set_of(info, contents, check_stop) for info in train]
-        held = [_set_of(info, contents, check_stop) for info in evaluation]
-        folder = encoder.tokenizer.folder
-        words = {
-            name: contents.digest(folder / name) for name in _WORDS if (folder / name).is_file()
-        }
-    except OSError:
-        return None  # reading the rows says what is wrong
-    with suppress(OSError):
-        contents.save()  # an unwritable cache only costs time
-    from engine.config.vocabulary import new_tokens
-
-    settings = {name: getattr(config, name) for name in MATTERING}
-    new = new_tokens(config)
-    settings["new tokens"] = [list(new.plain), list(new.special)]
-    settings["form"] = form
-    if config.val_size or config.mix_strategy != "concat" or any(i.num_samples for i in infos):
-        settings["seed"] = config.seed
-    settings["rendered"] = encoder.render_prompt([{"role": "user", "content": "u"}])
-    return {
-        "version": VERSION,
-        "data": data,
-        "evaluation": held,
-        "tokenizer": words,
-        "template": [encoder.chat.source, encoder.chat.chosen.tool_source],
-        "settings": settings,
-    }
-
-
-def key_of(parts: Mapping[str, Any]) -> str:
-    """The name of a prepared set in the cache."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def tokens_folder() -> Path:
@@ -327,8 +255,13 @@ def check_agrees(had: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
         for name, value in json.loads(json.dumps(wanted["settings"], default=str)).items()
         if had.get("settings", {}).get(name) != value and name != "rendered"
     ]
-    for part, words in (("template", "another template"), ("tokenizer", "another tokenizer")):
-        if json.loads(json.dumps(had.get(part))) != json.loads(json.dumps(wanted[part])):
+    named = {
+        "media": "another way to read media",
+        "template": "another template",
+        "tokenizer": "another tokenizer",
+    }
+    for part, words in named.items():
+        if json.loads(json.dumps(had.get(part))) != json.loads(json.dumps(wanted.get(part))):
             differing.insert(0, words)
     if had.get("version") != wanted["version"]:
         differing.insert(0, "another version of finetui")
@@ -347,20 +280,6 @@ def _used(folder: Path) -> None:
     """Note that a set was used now: those that were not for longest are thrown out first."""
     now = time.time_ns()  # finer than the file system's own clock
     os.utime(folder / DESCRIPTION, ns=(now, now))
-
-
-def _set_of(
-    info: DatasetInfo, contents: Contents, check_stop: Callable[[], None] | None
-) -> list[str]:
-    assert info.path is not None
-    # How it is read, and what is there; not where it lies.
-    read = f"{info.formatting} {info.ranking} {info.num_samples} {info.columns} {info.tags}"
-    return [
-        info.name,
-        info.path.suffix,
-        f"{read} {info.said_columns}",
-        contents.digest(info.path, check_stop),
-    ]
 
 
 def _mapped(path: Path, size: int, checksum: int) -> memoryview:

@@ -13,7 +13,7 @@ from engine.datasets.formats.characters import check_characters
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.registry import DatasetInfo
 
-__all__ = ["RowFault", "convert"]
+__all__ = ["RowFault", "convert", "path_beside"]
 
 _CONVERTERS = {
     "alpaca": alpaca.convert,
@@ -36,16 +36,17 @@ def _converted(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Exampl
     if info.shape == "text":
         return text.convert(row, info, number)
     example = _CONVERTERS[info.formatting](row, info, number)
-    if example.media and info.file_name and Path(info.file_name).is_absolute():
-        # A set of the person's own list: its media lie beside its file, not in dataset_dir.
-        return replace(
-            example,
-            media=tuple(one._replace(name=_beside(info, one.name)) for one in example.media),
-        )
+    if example.media:
+        named = (one._replace(name=path_beside(info, one.name)) for one in example.media)
+        return replace(example, media=tuple(named))
     return example
 
 
-def _beside(info: DatasetInfo, path: str) -> str:
-    own = Path(str(info.file_name))
+def path_beside(info: DatasetInfo, path: str) -> str:
+    """The path of a medium; of a set of the person's own list, whose media lie beside its file and
+    not in dataset_dir, the whole path."""
+    if not info.file_name or not Path(info.file_name).is_absolute():
+        return path
+    own = Path(info.file_name)
     near = [root / path for root in (own.parent, own) if "://" not in path]
     return next((str(place) for place in near if place.is_file()), path)

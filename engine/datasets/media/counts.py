@@ -39,6 +39,7 @@ class Counted:
     def __init__(
         self, folder: Path, words: Mapping[Kind, MediaWords], tokenizer: FastTokenizer, config: Any
     ) -> None:
+        self.folder = folder
         self.placeholders: dict[Kind, str] = {kind: one.token for kind, one in words.items()}
         self._tokenizer = tokenizer
         self._root = media_root(config)

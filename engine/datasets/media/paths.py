@@ -63,7 +63,7 @@ def open_picture(path: Path) -> Image:
 
 
 @lru_cache(maxsize=4096)
-def _size_at(path: Path, _changed: int) -> tuple[int, int]:
+def _size_at(path: Path, _changed: tuple[int, int, int]) -> tuple[int, int]:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -80,7 +80,8 @@ def _size_at(path: Path, _changed: int) -> tuple[int, int]:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels, from the file's head alone. Raises RowFault."""
-    return _size_at(path, path.stat().st_mtime_ns)
+    state = path.stat()
+    return _size_at(path, (state.st_size, state.st_mtime_ns, state.st_ctime_ns))
 
 
 def _reason(error: BaseException) -> str:

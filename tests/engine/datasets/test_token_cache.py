@@ -12,7 +12,7 @@ import pytest
 
 from engine.config.data import DataGroup
 from engine.config.feeding import FeedingGroup
-from engine.datasets import Encoder, prepare, token_cache
+from engine.datasets import Encoder, cache_key, prepare, token_cache
 from engine.datasets.content import Contents
 from engine.problem import BadInput
 
@@ -119,7 +119,7 @@ def test_the_seed_matters_where_rows_are_drawn(run: Any) -> None:
 
 def test_every_setting_of_data_is_sorted() -> None:
     own = {name for group in (DataGroup, FeedingGroup) for name in group.__annotations__}
-    assert own <= {*token_cache.MATTERING, *token_cache.UNRELATED}
+    assert own <= {*cache_key.MATTERING, *cache_key.UNRELATED}
 
 
 def test_other_content_of_the_same_size_and_time_makes_anew(run: Any) -> None:
