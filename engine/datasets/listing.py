@@ -10,6 +10,7 @@ from engine.datasets.counts import RowCounts
 from engine.datasets.local import local_files
 from engine.datasets.media.looks import LOOKS
 from engine.datasets.media.sounds import missing_package
+from engine.datasets.media.videos import missing_pyav
 from engine.datasets.medium import words
 from engine.datasets.registry import DatasetInfo, Formatting, Shape, known_sets
 from engine.problem import BadInput, Problem
@@ -76,6 +77,8 @@ def fits(entry: DatasetEntry | DatasetInfo, stage: str) -> str | None:
         return f"its rows hold {words(coming)}, which are not here yet"
     if "audio" in info.media and (missing := missing_package()):
         return f"its rows hold sounds, and {missing}"
+    if "video" in info.media and (missing := missing_pyav()):
+        return f"its rows hold videos, and {missing}"
     if info.media and stage not in PICTURE_STAGES:
         return f"its rows hold {words(info.media)}, for the stages sft and dpo"
     reasons = {"preference": _PAIRS, "feedback": _LABELS, "text": _TEXTS}

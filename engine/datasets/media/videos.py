@@ -14,14 +14,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.limits import Limits
 from engine.datasets.media.paths import open_picture, picture_size
-from engine.installed import install_command
+from engine.installed import install_command, is_installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,9 +128,9 @@ def first_frame(path: Path) -> Image:
     return next(_decoded(path, [0], about_video(path)))
 
 
-def reads_videos() -> bool:
-    """Whether PyAV is here, which video files need."""
-    return find_spec("av") is not None
+def missing_pyav() -> str:
+    """Why no video file can be read here; empty where they can."""
+    return "" if is_installed("av") else f"videos are read with PyAV: {install_command('video')}"
 
 
 def _sized(picture: Image, size: tuple[int, int]) -> Image:
@@ -203,8 +202,8 @@ def _of_animation(path: Path, places: Sequence[int]) -> Iterator[Image]:
 
 
 def _opened(path: Path) -> Any:
-    if not reads_videos():
-        raise RowFault(f"videos need PyAV: run {install_command('video')}, then start again")
+    if missing := missing_pyav():
+        raise RowFault(missing)
     import av
 
     return av.open(

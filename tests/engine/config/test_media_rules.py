@@ -59,7 +59,7 @@ def test_sides_are_multiplied() -> None:
 
 def test_the_sound_of_videos_says_what_it_lacks() -> None:
     assert "use_audio_in_video" not in settings()
-    with pytest.raises(BadSettings, match="without their sound"):
+    with pytest.raises(BadSettings, match="column audios"):
         read_flat({"use_audio_in_video": True})
 
 

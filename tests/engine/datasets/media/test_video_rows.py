@@ -153,6 +153,18 @@ def test_a_set_with_videos_suits_the_stages_of_pictures(video_set: Path) -> None
     assert "rows hold videos, for the stages sft and dpo" in str(fits(info, "kto"))
 
 
+def test_without_pyav_a_set_with_videos_says_what_to_install(
+    video_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.datasets.media import videos
+
+    monkeypatch.setattr(videos, "is_installed", lambda _: False)
+    told = fits(find_dataset("clips", video_set), "sft")
+    assert (
+        told == "its rows hold videos, and videos are read with PyAV: pip install 'finetui[video]'"
+    )
+
+
 def test_a_file_is_looked_at_without_a_model(video_set: Path, tmp_path: Path) -> None:
     look_at(video_set, Medium("video", "red.mp4"))
     (tmp_path / "text.mp4").write_text("no video")

@@ -169,6 +169,6 @@ def test_without_pyav_one_sentence_says_what_to_install(
     from engine.datasets.media import videos
 
     path = write_video(tmp_path / "a.mp4", [RED] * 8)
-    monkeypatch.setattr(videos, "find_spec", lambda _: None)
+    monkeypatch.setattr(videos, "is_installed", lambda _: False)
     with pytest.raises(RowFault, match=r"pip install 'finetui\[video\]'"):
         read_video(path, LOOSE)
