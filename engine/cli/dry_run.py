@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engine.cli.output import output, visible
 from engine.cli.words import amount, size
 from engine.config import RunConfig, format_value, settings, steps_of, to_flat
 from engine.problem import BadInput, Problem
+
+if TYPE_CHECKING:
+    from engine.datasets import Encoder
 
 _SHOWN = 10  # unusable rows told one by one
 
@@ -32,10 +37,14 @@ def _rows(config: RunConfig) -> list[tuple[str, str]]:
     from engine.worker.questions import data_facts
 
     infos = [find_dataset(name, config.dataset_dir) for name in config.datasets]
+    facts = data_facts(list_datasets(config.dataset_dir), config)
+    if config.streaming:
+        # Read as the run goes on: nothing is counted before.
+        whole = f"{facts.rows:,} known" if facts.rows else "as they come"
+        return [("rows", f"streamed, {whole}"), _steps(1, config), *_first_packed(config)]
     if all(info.path is not None for info in infos):
         return _read_rows(config)
     # Sets that only the hub holds are counted when they are read.
-    facts = data_facts(list_datasets(config.dataset_dir), config)
     return [("rows", f"{facts.rows:,} known, not yet: {', '.join(facts.missing)}")]
 
 
@@ -61,19 +70,74 @@ def _read_rows(config: RunConfig) -> list[tuple[str, str]]:
     if config.val_size:
         train, validation = split(rows, config.val_size, config.seed)
         rows, held = len(train), len(validation)
-    steps = steps_of(rows, config)
-    told = [
-        ("rows", f"{rows:,}" + (f", {held:,} held out" if held else "")),
-        (
-            "steps",
-            f"{steps.total:,} ({steps.per_epoch:,} an epoch, warm-up {steps.warmup:,}), "
-            f"{steps.effective_batch} rows each",
-        ),
-    ]
+    told = [("rows", f"{rows:,}" + (f", {held:,} held out" if held else ""))]
+    packed = _packed(config)
+    if packed is None:
+        told.append(_steps(rows, config))
+    else:
+        count, line = packed
+        told += [("packing", line), _steps(count or rows, config)]
     shown = [("unusable", str(problem)) for problem in chosen.dropped[:_SHOWN]]
     if len(chosen.dropped) > _SHOWN:
         shown.append(("", f"and {len(chosen.dropped) - _SHOWN:,} more"))
     return [*told, *shown]
+
+
+def _steps(rows: int, config: RunConfig) -> tuple[str, str]:
+    steps = steps_of(rows, config)
+    # How many make a pass over a stream is not known.
+    each = "" if config.streaming else f"{steps.per_epoch:,} an epoch, "
+    return (
+        "steps",
+        f"{steps.total:,} ({each}warm-up {steps.warmup:,}), {steps.effective_batch} rows each",
+    )
+
+
+def _packed(config: RunConfig) -> tuple[int, str] | None:
+    """How many rows packing makes of those trained on, and what to say of it; 0 rows where no
+    tokenizer is there to tell. None where nothing is packed."""
+    from engine.datasets.packing import PackedRows, filled, filling, packs, packs_whole
+    from engine.datasets.preparation import prepare
+
+    if not packs(config) and not packs_whole(config):
+        return None
+    encoder = _encoder(config)
+    if encoder is None:
+        return 0, "known once the model's tokenizer is here; the steps below are before packing"
+    rows = prepare(config, encoder, keep=False).train
+    count, length = len(rows), config.cutoff_len
+    if isinstance(rows, PackedRows):
+        return count, filling(rows, length).removeprefix("packing: ").rstrip(".")
+    return count, f"{filled(rows.tokens, count, length)} of {length:,} × {count:,} positions filled"
+
+
+def _first_packed(config: RunConfig) -> list[tuple[str, str]]:
+    """How the first rows of streamed sets pack, where they do and are here."""
+    from engine.datasets.packing_outlook import packing_outlook
+
+    encoder = _encoder(config)
+    outlook = packing_outlook(config, encoder) if encoder is not None else None
+    if outlook is None:
+        return []
+    share = f"{outlook.filled:.0%}".replace("%", " %")
+    line = (
+        f"the first {outlook.rows:,} rows fill {outlook.packed:,} of {config.cutoff_len:,} tokens"
+    )
+    return [("packing", f"{line} by {share}: {outlook.each:.1f} in each")]
+
+
+def _encoder(config: RunConfig) -> Encoder | None:
+    """What turns rows into tokens; None where the model is not on this disk."""
+    from engine import models
+    from engine.datasets import Encoder
+
+    name = config.model_name_or_path or ""
+    if not name or (name == "demo" and not models.demo_ready()):
+        return None
+    try:
+        return Encoder(models.resolve(name).path, config)
+    except BadInput:
+        return None  # the line of the model says why
 
 
 def _model(config: RunConfig) -> list[tuple[str, str]]:

@@ -168,12 +168,16 @@ def unpacked(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def filling(rows: PackedRows, length: int) -> str:
     """How full the packed rows are, in words."""
-    places = len(rows) * length
-    share = rows.tokens / places if places else 0.0
     return (
-        f"packing: {share:.0%} of {length:,} × {len(rows):,} positions filled "
-        f"({rows.conversations:,} conversations, kept apart)."
-    ).replace("%", " %")
+        f"packing: {filled(rows.tokens, len(rows), length)} of {length:,} × {len(rows):,} "
+        f"positions filled ({rows.conversations:,} conversations, kept apart)."
+    )
+
+
+def filled(tokens: int, rows: int, length: int) -> str:
+    """The share of the positions of `rows` rows of `length` that hold a token, such as "97 %"."""
+    places = rows * length
+    return f"{tokens / places if places else 0.0:.0%}".replace("%", " %")
 
 
 def best_fit(numbers: Sequence[int], sizes: Sequence[int], length: int) -> list[list[int]]:
