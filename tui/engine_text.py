@@ -26,6 +26,8 @@ PLACE = re.compile(r"\{(\d+)\}")
 _LOCALES = Path(__file__).resolve().parent / "locales"
 _WORD = re.compile(r"[A-Za-z_]{2,}")
 _SENTENCE_END = re.compile(r"(?<=[.!?…]) (?=\S)")
+# A problem in one line (engine.problem.Problem) has its place between what is wrong and the hint.
+_PLACE_OF_PROBLEM = re.compile(r"\[([^\]]*)\] (.*)", re.DOTALL)
 # Chinese characters and full-width signs, beside which no blank stands.
 _WIDE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef“”]")
 _FULL_STOP = re.compile(r"[。？！]")
@@ -156,6 +158,10 @@ class Sentences:
             first, rest = self._best(text[: end - 1]), self._best(text[end:])
             blank = "" if _FULL_STOP.match(first[1][-1:]) else " "
             found.append((first[0] + rest[0], _after(first[1] + blank, rest[1])))
+        place = _PLACE_OF_PROBLEM.fullmatch(text)
+        if place is not None:
+            known, words = self._best(place.group(2))
+            found.append((known, f"[{self._value(place.group(1))[1]}] {words}"))
         if "; " in text:
             found.append(self._in_parts(text, "; ", "；"))
         best = max(found, key=lambda one: one[0])

@@ -20,6 +20,7 @@ from engine.config import (
     written_settings,
 )
 from engine.problem import BadInput, Problem
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.remembered import Remembered, remember
 
@@ -49,7 +50,8 @@ class NextRun:
             try:
                 return read_flat(self.remembered.form, "the remembered form").config
             except BadInput as error:
-                self.notes.append(f"The remembered form could not be used: {error.problem.what}")
+                why = engine_text(error.problem.what)
+                self.notes.append(f"{_('The remembered form could not be used')}: {why}")
         return defaults_for_form()
 
     def change(self, name: str, value: Any) -> None:

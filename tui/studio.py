@@ -16,6 +16,7 @@ from engine.config import RunConfig, check, settings
 from engine.paths import saves_dir
 from engine.problem import BadInput, BadSettings, FinetuiError, Problem
 from tui.fit import Fit
+from tui.language import _
 from tui.remembered import Remembered, remember
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class Studio(Fit):
         if folder.startswith("REMOTE:"):
             # The hub may let one wait.
             self.datasets = []
-            self.datasets_problem = Problem("The hub's list of sets is being read …")
+            self.datasets_problem = Problem(_("The hub's list of sets is being read …"))
             self.ask(lambda f: self._later(self._take_remote, f, folder), datasets_in, folder)
             self.look_again()
             return

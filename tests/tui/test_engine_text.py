@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,10 @@ FILLED = st.sampled_from(
 )
 
 
+def with_values(message: str, values: Sequence[str]) -> str:
+    return PLACE.sub(lambda place: values[int(place.group(1))], message)
+
+
 @pytest.fixture
 def chinese() -> Iterator[None]:
     before = language.language()
@@ -48,7 +52,7 @@ def chinese() -> Iterator[None]:
 @given(st.sampled_from(sorted(MESSAGES)), st.lists(FILLED, min_size=8, max_size=8))
 @settings(max_examples=600, deadline=None)
 def test_every_sentence_comes_back_with_what_it_holds(message: str, values: list[str]) -> None:
-    text = PLACE.sub(lambda place: values[int(place.group(1))], message)
+    text = with_values(message, values)
     found = SENTENCES.translated(text)
     for number in PLACE.findall(message):
         assert values[int(number)] in found
@@ -61,8 +65,7 @@ def test_every_sentence_is_found_whole() -> None:
     wrong = []
     for message, translation in MESSAGES.items():
         values = [f"name_{number}.txt" for number in range(9)]
-        text = PLACE.sub(lambda place, v=values: v[int(place.group(1))], message)
-        wanted = PLACE.sub(lambda place, v=values: v[int(place.group(1))], translation)
+        text, wanted = with_values(message, values), with_values(translation, values)
         found = SENTENCES.translated(text)
         if found.replace(" ", "") != wanted.replace(" ", ""):
             wrong.append((text, found))
@@ -108,6 +111,10 @@ def test_english_stays_as_it_is() -> None:
             "set: 2 of 3 rows can be used; 1 can't, first row 1: there is no answer; 2 rows repeat "
             "an answer.",
             "set：3 行中有 2 行可用；1 行不可用，首先是第 1 行：没有回答；2 行的回答重复。",
+        ),
+        (
+            "There is no file a.yaml. [/sets, row 3] Check the path.",
+            "没有文件 a.yaml。[/sets，第 3 行] 检查路径。",
         ),
         # What a library says stays English inside.
         (

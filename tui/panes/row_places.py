@@ -13,7 +13,6 @@ from tui.panes.row_finding import RowFinding
 from tui.shell import shell
 from tui.widgets.frame import LinesPanel
 from tui.widgets.numbers import thousands
-from tui.widgets.text_safe import visible
 
 if TYPE_CHECKING:
     from engine.worker.questions import DatasetEntry, RowView
@@ -119,7 +118,7 @@ class RowPlaces(RowFinding):
         waits = row.example is None and row.index >= row.total
         self.row = replace(row, total=state.known, share=state.share)
         if state.problem and row.share < 1:
-            self.app.notify(visible(state.problem), severity="error")
+            self.app.notify(state.problem, severity="error")
         elif state.share == 1:
             self.studio.datasets = [
                 replace(one, rows=state.known) if one.name == state.dataset else one

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from engine.config import RunConfig, format_value, settings, usual_of
 from engine.worker.form_notes import form_notes, rate_curve
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.frame import Line
 from tui.widgets.numbers import thousands
@@ -70,7 +71,7 @@ def help_lines(
 def _note_lines(words: str, figure: str, now: bool, width: int) -> list[Line]:
     """A row with its figure at the right, marked where it is what the form says now."""
     mark, role = ("› ", "accent") if now else ("  ", "text")
-    parts = wrap_cells(_(words), width - 2 - (cell_len(figure) + 1 if figure else 0))
+    parts = wrap_cells(engine_text(_(words)), width - 2 - (cell_len(figure) + 1 if figure else 0))
     first = mark + parts[0]
     if figure:
         first += " " * (width - cell_len(figure) - cell_len(first)) + figure

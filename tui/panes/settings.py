@@ -22,6 +22,7 @@ from engine.config import (
 from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import AskLine
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.model_picks import MODEL_SETTINGS, ModelPicks
 from tui.panes.setting_help import help_lines
@@ -196,7 +197,7 @@ class SettingsView(ModelPicks):
             shown,
             kind,  # type: ignore[arg-type]
             name in changed,
-            f"{problem.what} {problem.hint}" if problem else "",
+            engine_text(f"{problem.what} {problem.hint}") if problem else "",
             f"{_('needs')}: pip install {needs}" if needs and not _installed(needs) else "",
             None if written else "",
             self._stage_note[1] if name == "stage" and config is self._stage_note[0] else "",
@@ -243,7 +244,7 @@ class SettingsView(ModelPicks):
                 lines = [first, words]
         told: list[Line] = [[(line, "text")] for line in lines]
         if studio.problems:
-            told.append([(studio.problems[0].what, "error")])
+            told.append([(engine_text(studio.problems[0].what), "error")])
         elif len(lines) == 1:
             told.append([(self._memory_words(), "text")])
         else:
@@ -295,7 +296,7 @@ class SettingsView(ModelPicks):
         try:
             parse_value(event.key, event.text)
         except BadInput as error:
-            self.form.show_typed_problem(error.problem.what)
+            self.form.show_typed_problem(engine_text(error.problem.what))
         else:
             self.form.show_typed_problem("")
 
@@ -306,7 +307,7 @@ class SettingsView(ModelPicks):
             self.studio.change(event.key, value)
         except BadInput as error:
             # What was typed stays in the editor, with the reason below it.
-            self.form.show_typed_problem(error.problem.what)
+            self.form.show_typed_problem(engine_text(error.problem.what))
             return
         self.form.close_editor()
         self.form_changed()

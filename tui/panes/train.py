@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.widgets.frame import Line, LinesPanel
@@ -226,7 +227,7 @@ class TrainView(ChartView):
             notes = self.studio.notes
             if len(notes) != self._logged:
                 self._logged = len(notes)
-                self.log_panel.set_lines(LogLine("", "info", note) for note in notes)
+                self.log_panel.set_lines(LogLine("", "info", engine_text(note)) for note in notes)
 
     def _first_words(self) -> list[Line]:
         """Three lines: what is ready to run, what this machine has, which key starts it."""
