@@ -15,12 +15,21 @@ from engine.events import AnswerEnded, AnswerPiece, Event, LogLine, Progress
 from engine.worker import ChatJob, ChatMessage, Engine
 
 _HELP = (
-    "/exit leaves, /reset begins anew, /system TEXT sets the system text, /image PATH gives the "
-    "next message a picture, /help shows this."
+    "/exit leaves, /reset begins anew, /system TEXT sets the system text, /image, /video and "
+    "/sound PATH give the next message a picture, a video or a sound, /help shows this."
 )
 IMAGES = typer.Option(
     [], "--image", metavar="PATH", help="A picture for the first message; repeat it for several."
 )
+VIDEOS = typer.Option(
+    [], "--video", metavar="PATH", help="A video for the first message; repeat it for several."
+)
+SOUNDS = typer.Option(
+    [], "--sound", metavar="PATH", help="A sound for the first message; repeat it for several."
+)
+# The field of a message that a file goes to, and what people call it.
+_FILES = {"/image": ("pictures", "picture"), "/video": ("videos", "video"),
+          "/sound": ("sounds", "sound")}  # fmt: skip
 
 
 def chat(
@@ -30,6 +39,8 @@ def chat(
     ),
     system: str = typer.Option("", "--system", help="The system text."),
     image: list[Path] = IMAGES,
+    video: list[Path] = VIDEOS,
+    sound: list[Path] = SOUNDS,
 ) -> int:
     """Talk to a model, line by line; from a pipe, each line is a turn."""
     from engine.cli.read import check_inputs, checked, read_words
@@ -41,8 +52,8 @@ def chat(
     engine = Engine()
     talk = Conversation(config, engine, out, system)
     try:
-        for path in image:
-            if not talk.show(str(path)):
+        for kind, paths in (("/image", image), ("/video", video), ("/sound", sound)):
+            if not all(talk.give(kind, str(path)) for path in paths):
                 return 2
         if once:
             return talk.ask(sys.stdin.read().strip() if once == "-" else once)
@@ -60,15 +71,17 @@ class Conversation:
         self._out = out
         self._system = system or None
         self._turns: list[ChatMessage] = []
-        self._pictures: list[str] = []
+        self._files: dict[str, list[str]] = {}
 
-    def show(self, name: str) -> bool:
-        """Give the next message a picture; False, and said so, where there is no such file."""
+    def give(self, kind: str, name: str) -> bool:
+        """Give the next message a file (`/image`, `/video`, `/sound`); False, and said so, where
+        there is no such file. A video may be a folder of frames."""
+        field, word = _FILES[kind]
         path = Path(name).expanduser()
-        if not path.is_file():
-            self._out.tell(f"There is no picture {name}.")
+        if not path.is_file() and not (name and kind == "/video" and path.is_dir()):
+            self._out.tell(f"There is no {word} {name}.")
             return False
-        self._pictures.append(str(path.resolve()))
+        self._files.setdefault(field, []).append(str(path.resolve()))
         return True
 
     def loop(self) -> int:
@@ -100,9 +113,10 @@ class Conversation:
         """One turn: stream the answer. A turn that failed is taken back."""
         from engine.cli.follow import follow
 
-        pictures = tuple(self._pictures)
-        self._turns.append(ChatMessage("user", question, pictures))
-        self._pictures.clear()
+        files = self._files
+        named = {field: tuple(names) for field, names in files.items()}
+        self._turns.append(ChatMessage("user", question, **named))
+        self._files = {}
         job = ChatJob(self._config, tuple(self._turns), self._system)
         answer = _Streamed(self._out)
         outcome = follow(job, answer, self._engine)
@@ -110,17 +124,17 @@ class Conversation:
             self._turns.append(ChatMessage("assistant", answer.text))
         else:
             self._turns.pop()
-            self._pictures[:0] = pictures
+            self._files = files
         return outcome.code
 
     def _command(self, text: str) -> None:
         name, _, rest = text.partition(" ")
-        if name == "/image":
-            if self.show(rest.strip()):
-                self._out.tell("the next message has the picture")
+        if name in _FILES:
+            if self.give(name, rest.strip()):
+                self._out.tell(f"the next message has the {_FILES[name][1]}")
         elif name in ("/reset", "/clear", "/new"):
             self._turns.clear()
-            self._pictures.clear()
+            self._files.clear()
             self._out.tell("a new conversation")
         elif name == "/system":
             self._system = rest.strip() or None

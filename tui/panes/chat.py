@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +16,7 @@ from engine.problem import BadInput
 from tui.actions import bindings
 from tui.dialogs import Pick
 from tui.language import _
+from tui.language import marked as _m
 from tui.panes.sampling import NAMES, Sampling
 from tui.panes.view import View
 from tui.shell import shell
@@ -31,21 +32,25 @@ if TYPE_CHECKING:
     from tui.studio import Studio
 
 CURSOR = "▍"
-# The line that gives the next message a picture.
-IMAGE = "/image"
+# The lines that give the next message a file: the field of a message, and what is missing.
+FILES = {
+    "/image": ("pictures", _m("There is no such picture")),
+    "/video": ("videos", _m("There is no such video")),
+    "/sound": ("sounds", _m("There is no such sound")),
+}
 
 
 @dataclass
 class Turn:
     """One turn of the transcript; `name` is the speaker's, `note` tells how an answer went, `open`
-    that it still grows; `pictures` are files that go with it."""
+    that it still grows; `files` go with it, by their field of a message."""
 
     role: str
     text: str
     name: str = ""
     note: str = ""
     open: bool = False
-    pictures: tuple[str, ...] = ()
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Transcript(LinesPanel):
@@ -124,7 +129,7 @@ class ChatView(View):
         self.how.can_focus = False
         self.source: Source | None = None
         self.turns: list[Turn] = []
-        self.pictures: list[str] = []
+        self.files: dict[str, tuple[str, ...]] = {}
         self.run = ""
         self._editor: TextArea | None = None
 
@@ -231,7 +236,7 @@ class ChatView(View):
                 [(_("Write a message and press Enter."), "dim")],
                 [(f"o {_('another model')}   p {_('sampling and system prompt')}   "
                   f"n {_('a new conversation')}", "dim")],
-                [(f"{IMAGE} {_('PATH gives the next message a picture')}", "dim")],
+                [(f"/image, /video, /sound {_('PATH gives the next message a file')}", "dim")],
             ]  # fmt: skip
         lines: list[Line] = []
         if self.studio.remembered.chat_system:
@@ -242,7 +247,7 @@ class ChatView(View):
         for turn in self.turns:
             lines.append([(_("you") if turn.role == "user" else turn.name, turn.role)])
             text = visible(turn.text, keep_newlines=True) + (CURSOR if turn.open else "")
-            for name in turn.pictures:
+            for name in (one for files in turn.files.values() for one in files):
                 lines.append([(f"  [{Path(name).name}]", "dim")])
             lines += [[("  " + part, "text")] for part in wrap_cells(text, width - 2)]
             if turn.note:
@@ -283,32 +288,36 @@ class ChatView(View):
         text = text.strip()
         if not text:
             return False
-        if text == IMAGE or text.startswith(IMAGE + " "):
-            return self._take_picture(text.removeprefix(IMAGE).strip())
+        command, _space, name = text.partition(" ")
+        if command in FILES:
+            return self._take_file(command, name.strip())
         if self.answering:
             self.app.notify(_("The answer is still being written; s stops it."))
             return False
         current = self.studio.current
         if current is not None and current.kind != "chat":
             self.app.notify(_("The run holds the device; the answer comes when it has ended."))
-        self.turns.append(Turn("user", text, pictures=tuple(self.pictures)))
-        self.pictures = []
-        self._show_pictures()
+        self.turns.append(Turn("user", text, files=self.files))
+        self.files = {}
+        self._show_files()
         self._ask()
         return True
 
-    def _take_picture(self, name: str) -> bool:
-        """A picture for the next message, from the line `/image PATH`; without a path, none."""
+    def _take_file(self, command: str, name: str) -> bool:
+        """A file for the next message, from a line such as `/image PATH`; without a path, none."""
+        kind, missing = FILES[command]
         path = Path(name).expanduser()
-        if name and not path.is_file():
-            self.app.notify(f"{_('There is no such picture')}: {name}", markup=False)
+        # A video may be a folder of frames.
+        if name and not path.is_file() and not (kind == "videos" and path.is_dir()):
+            self.app.notify(f"{_(missing)}: {name}", markup=False)
             return False
-        self.pictures = [*self.pictures, str(path.resolve())] if name else []
-        self._show_pictures()
+        held = (*self.files.get(kind, ()), str(path.resolve())) if name else ()
+        self.files = {**self.files, kind: held}
+        self._show_files()
         return True
 
-    def _show_pictures(self) -> None:
-        names = ", ".join(Path(name).name for name in self.pictures)
+    def _show_files(self) -> None:
+        names = ", ".join(Path(one).name for files in self.files.values() for one in files)
         self.box.set_title(f"{_('with')} {names}" if names else "")
 
     def _ask(self) -> None:
@@ -320,7 +329,7 @@ class ChatView(View):
         except BadInput as error:
             shell(self).tell(error.problem)
             return
-        messages = tuple(ChatMessage(turn.role, turn.text, turn.pictures) for turn in self.turns)
+        messages = tuple(ChatMessage(turn.role, turn.text, **turn.files) for turn in self.turns)
         job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
         self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
         self.studio.answering = True
@@ -355,8 +364,8 @@ class ChatView(View):
         if self.answering:
             self.engine_stop()
         self.turns = []
-        self.pictures = []
-        self._show_pictures()
+        self.files = {}
+        self._show_files()
         self.show()
         self.write()
 

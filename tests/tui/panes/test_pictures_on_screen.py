@@ -169,6 +169,23 @@ async def test_a_line_gives_the_next_message_a_picture(open_screen, tmp_path: Pa
         assert "[red.png]" in shown.text and "with red.png" not in shown.text
 
 
+async def test_lines_give_the_next_message_a_sound_and_a_video(open_screen, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"x")
+    (tmp_path / "frames").mkdir()
+    async with open_screen() as shown:
+        await shown.press("c")
+        for line in (f"/sound {tmp_path}/a.wav", f"/video {tmp_path}/frames"):
+            await shown.type(line)
+            await shown.press("enter")
+        assert "with a.wav, frames" in shown.text
+        await shown.type("what is it")
+        await shown.press("enter")
+        (waits,) = shown.engine.queue
+        (message,) = waits.job.messages
+        assert message.sounds == (f"{tmp_path}/a.wav",) and message.pictures == ()
+        assert message.videos == (f"{tmp_path}/frames",)
+
+
 async def test_a_picture_that_is_not_there_is_not_taken(open_screen, tmp_path: Path) -> None:
     async with open_screen() as shown:
         await shown.press("c")
@@ -176,4 +193,4 @@ async def test_a_picture_that_is_not_there_is_not_taken(open_screen, tmp_path: P
         assert isinstance(view, ChatView)
         await shown.type("/image nowhere.png")
         await shown.press("enter")
-        assert view.pictures == [] and len(shown.engine.queue) == 0
+        assert view.files == {} and len(shown.engine.queue) == 0
