@@ -11,7 +11,22 @@ from tui.keys import key_sign
 from tui.language import LANGUAGES, _, language
 from tui.shell import Shell
 from tui.theme import load_theme, set_current_theme, theme_names, to_textual_theme
+from tui.widgets.frame import Line
 from tui.widgets.list_view import ListRow
+from tui.widgets.text_safe import wrap_cells
+
+# Where the words stand, behind the keys.
+_WORDS_AT = 14
+
+
+def _help_lines(signs: str, words: str, width: int) -> list[Line]:
+    """A key and what it does, below each other where one line is too short."""
+    parts = wrap_cells(words, width - _WORDS_AT)
+    heads = [signs, *[""] * (len(parts) - 1)]
+    return [
+        [(head.ljust(_WORDS_AT), "accent"), (part, "text")]
+        for head, part in zip(heads, parts, strict=True)
+    ]
 
 
 class LookActions(Shell):
@@ -44,7 +59,7 @@ class LookActions(Shell):
                 lines.append([])
             for action in shown:
                 signs = " ".join(key_sign(key) for key in self.keys.of(action))
-                lines.append([(f"{signs:<14}", "accent"), (_(action.help), "text")])
+                lines += _help_lines(signs, _(action.help), min(self.size.width - 8, 72))
             if scope == "rows":
                 lines += [[], *view.explained()]
         self.push_screen(dialogs.Card(_("Keys"), lines))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.problem import BadInput
 from tui import dialogs
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.shell import Shell
 from tui.widgets.text_safe import visible
@@ -91,7 +92,7 @@ class SetActions(Shell):
     async def _offer_removal(self, entry: Entry, error: BadInput) -> None:
         """An entry that can't even be read: it is mended in its file, or taken out."""
         problem = error.problem
-        lines = [problem.what, f"{problem.where}   {problem.hint}".strip(), ""]
+        lines = [engine_text(problem.what), problem.where, engine_text(problem.hint), ""]
         told = _("The form can't show it as it is. Mend it in that file, or take the entry out.")
         await self._ask_removal(entry, [*lines, told])
 

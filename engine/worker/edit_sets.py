@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets.draft import Draft
     from engine.datasets.registry_edit import Entry
+    from engine.problem import Problem
 
     __all__ = ["Draft", "Entry"]
 
@@ -56,7 +57,7 @@ def open_entry(name: str, config: RunConfig) -> Opened:
         finally:
             rows.close()
     except BadInput as error:
-        return Opened(entry, before, look_again(before), "", error.problem.what)
+        return Opened(entry, before, look_again(before), "", _told(error.problem))
     return Opened(entry, before, look_again(before))
 
 
@@ -100,3 +101,7 @@ def copy(entry: Entry, name: str, config: RunConfig) -> Path:
     from engine.datasets.registry_edit import copy_entry
 
     return copy_entry(entry, name, Fill(config.identity_name, config.identity_author))
+
+
+def _told(problem: Problem) -> str:
+    return f"{problem.what} {problem.hint}".strip()

@@ -15,16 +15,17 @@ from textual.screen import ModalScreen
 
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 from tui.actions import bindings
+from tui.dialogs.set_preview import preview_lines
 from tui.dialogs.set_words import COLUMNS, PARTS, TAGS, TOLD, typed_fault, word
+from tui.engine_text import engine_text
 from tui.language import _
-from tui.panes.row_views import row_lines
 from tui.shell import shell
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.key_line import KeyHint, KeyLine
 from tui.widgets.numbers import thousands
-from tui.widgets.text_safe import visible, wrap_cells
+from tui.widgets.text_safe import visible
 
 if TYPE_CHECKING:
     from engine.worker.new_sets import Draft, Found, Keep
@@ -142,7 +143,7 @@ class AddSet(ModalScreen[str | None]):
         """On the fetching thread, often: it is drawn a few times a second."""
         if total and time.monotonic() - self._told > 0.3:
             self._told = time.monotonic()
-            share = f"{activity}   {100 * done / total:.0f} %"
+            share = f"{engine_text(activity)}   {100 * done / total:.0f} %"
             shell(self).call_from_thread_later(self._show_progress, share)
 
     def _show_progress(self, share: str) -> None:
@@ -224,11 +225,12 @@ class AddSet(ModalScreen[str | None]):
         form.set_title(f"{self.heading}   {Path(self.source).name or self.source}")
         form.set_rows(self._rows(self.found))
         preview = self.query_one(RowsPreview)
-        seen = self.found.look
-        preview.set_figure(
-            f"{thousands(seen.usable)} {_('of')} {thousands(seen.looked_at)} {_('usable')}"
-        )
+        preview.set_figure(self._usable(self.found))
         preview.set_lines(self._lines(self.found, max(20, preview.content_width - 3)))
+
+    def _usable(self, found: Found) -> str:
+        usable, all_ = thousands(found.look.usable), thousands(found.look.looked_at)
+        return f"{usable} {_('of')} {all_} {_('usable')}"
 
     def _rows(self, found: Found) -> list[FormRow]:
         draft = found.draft
@@ -269,17 +271,7 @@ class AddSet(ModalScreen[str | None]):
         return rows
 
     def _lines(self, found: Found, width: int) -> list[Line]:
-        lines: list[Line] = []
-        for warning in found.look.warnings:
-            parts = wrap_cells(visible(warning), width - 2)
-            marks = ["! ", *["  "] * (len(parts) - 1)]
-            lines += [[(mark + part, "warning")] for mark, part in zip(marks, parts, strict=True)]
-        if not found.look.examples:
-            lines.append([(_("None of the rows can be used so."), "error")])
-        for example in found.look.examples:
-            lines += [[], [(f"{_('row')} {thousands(example.source_row)}", "dim")]]
-            lines += row_lines(example, "", width)
-        return lines
+        return preview_lines(found.look, width)
 
     # Changing
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 from engine.problem import Problem
 from tui.dialogs.add_set import AddSet, SetForm
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.form_row import FormRow
 from tui.widgets.numbers import thousands
-from tui.widgets.text_safe import visible
+from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from engine.worker.edit_sets import Draft, Opened
+    from engine.worker.new_sets import Found
     from tui.studio import Studio
+    from tui.widgets.frame import Line
 
 
 class EditSet(AddSet):
@@ -46,9 +49,6 @@ class EditSet(AddSet):
         draft = replace(opened.found.draft, name=name)
         self.opened = replace(opened, found=replace(opened.found, draft=draft))
         self.found = self.opened.found
-        if opened.fault:
-            seen = replace(self.found.look, warnings=(opened.fault,))
-            self.found = replace(self.found, look=seen)
         self.call_after_refresh(self._start)
 
     def _typed_source(self, key: str, text: str) -> None:
@@ -70,10 +70,9 @@ class EditSet(AddSet):
         path = self.opened.entry.info.path
         return self.opened.file or (str(path.absolute()) if path is not None else "")
 
-    def _rows(self, found: object) -> list[FormRow]:
-        assert self.found is not None
-        self.part = {key: str(value) for key, value in self.found.draft.source.items()}
-        return super()._rows(self.found)
+    def _rows(self, found: Found) -> list[FormRow]:
+        self.part = {key: str(value) for key, value in found.draft.source.items()}
+        return super()._rows(found)
 
     def _entry_rows(self, draft: Draft) -> list[FormRow]:
         assert self.opened is not None
@@ -92,10 +91,21 @@ class EditSet(AddSet):
             FormRow("write", _("Save it"), told, "fold", problem=self.fault),
         ]
 
+    def _lines(self, found: Found, width: int) -> list[Line]:
+        if self.opened is None or not self.opened.fault:
+            return super()._lines(found, width)
+        return [
+            [(part, "error")] for part in wrap_cells(visible(engine_text(self.opened.fault)), width)
+        ]
+
+    def _usable(self, found: Found) -> str:
+        # There are no rows to count where they can't be read.
+        return super()._usable(found) if found.look.looked_at else ""
+
     def _refused(self, problem: Problem) -> None:
         if self.found is not None and problem.setting == "dataset_dir":
             # The file that was typed, or the registry itself.
-            self.fault = f"{problem.what} {problem.hint}"
+            self.fault = f"{engine_text(problem.what)} {engine_text(problem.hint)}"
             self.query_one(SetForm).select("write")
             return
         super()._refused(problem)

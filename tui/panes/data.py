@@ -11,9 +11,11 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
 
-from engine.problem import FinetuiError
+from engine.problem import BadInput, FinetuiError, Problem
 from tui.actions import bindings
+from tui.engine_text import engine_text
 from tui.language import _
+from tui.language import marked as _m
 from tui.panes.row_pictures import PicturesOfRows
 from tui.panes.row_places import RowPlaces
 from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from tui.studio import Studio
 
 THOUGHTS = "thoughts"
+_PARTS = {"prompt": _m("prompt (dim)"), "trained": _m("trained (accent)"),
+          "cut": _m("cut off (struck out)")}  # fmt: skip
+_PLAIN_PARTS = {"prompt": _m("prompt"), "trained": _m("trained [in brackets]"),
+                "cut": _m("cut off {in braces}")}  # fmt: skip
 
 
 class RowPanel(LinesPanel, inherit_bindings=False):
@@ -137,19 +143,23 @@ class DataView(RowPlaces):
     def _take(self, future: Future[RowView]) -> None:
         try:
             self.row = future.result()
-            self._fault = ""
+            self._fault = None
         except CancelledError:
             return
         except (FinetuiError, OSError) as error:
             self.row = None
-            self._fault = str(error)
+            self._fault = _problem_of(error)
         entry = self.entry_shown
         if entry is not None:
             self._draw(entry)
 
     def _previews(self, row: RowView) -> tuple[Preview, ...]:
-        few = choose_depth(os.environ, no_color=self.app.no_color) < Depth.PALETTE
+        few = self._depth < Depth.PALETTE
         return self.pictures.of(row, self._width(), self.row_panel.content_height, few)
+
+    @property
+    def _depth(self) -> Depth:
+        return choose_depth(os.environ, no_color=self.app.no_color)
 
     def _pictures_came(self, future: Future[RowPictures]) -> None:
         shell(self).call_from_thread_later(self._take_pictures, future)
@@ -174,7 +184,7 @@ class DataView(RowPlaces):
         except CancelledError:
             return
         except (FinetuiError, OSError) as error:
-            self._fault = str(error)
+            self._fault = _problem_of(error)
         entry = self.entry_shown
         if entry is not None:
             self._draw(entry)
@@ -194,13 +204,8 @@ class DataView(RowPlaces):
         self.row_panel.set_figure(figure)
         if row is None or self.not_reached(row):
             self.row_panel.set_title(entry.name)
-            words = self._fault or _("The row is being read …")
-            if row is not None:
-                words = f"{_('Row')} {thousands(row.index + 1)}: {_('not indexed yet …')}"
-            role = "error" if self._fault else "dim"
-            lines = wrap_cells(visible(words), self._width())
             told = self.told_line(row.share if row is not None else 1.0)
-            self.row_panel.set_lines([told, *([(line, role)] for line in lines)])
+            self.row_panel.set_lines([told, *self._no_row(row)])
             self.token_panel.set_lines([])
             return
         more = "+" if row.share < 1 else ""
@@ -208,6 +213,22 @@ class DataView(RowPlaces):
         self.row_panel.set_title(f"{entry.name}   {place}")
         self.row_panel.set_lines(self._row_lines(row))
         self.token_panel.set_lines(self._token_summary(row))
+
+    def _no_row(self, row: RowView | None) -> list[Line]:
+        """What stands where there is no row to show: why, and what to try."""
+        said = [(_("The row is being read …"), "dim")]
+        if row is not None:
+            words = f"{_('Row')} {thousands(row.index + 1)}: {_('not indexed yet …')}"
+            said = [(words, "dim")]
+        elif self._fault is not None:
+            fault = self._fault
+            said = [(fault.what, "error"), (fault.where, "dim"), (fault.hint, "text")]
+        return [
+            [(line, role)]
+            for words, role in said
+            if words
+            for line in wrap_cells(visible(engine_text(words)), self._width())
+        ]
 
     def _width(self) -> int:
         return max(20, self.row_panel.content_width - 4)
@@ -232,7 +253,7 @@ class DataView(RowPlaces):
         if self.mode == THOUGHTS:
             return [told, *self._thought_lines()]
         if row.problem and row.example is None:
-            faulty = wrap_cells(visible(row.problem), self._width())
+            faulty = wrap_cells(visible(engine_text(row.problem)), self._width())
             return [told, *([(part, "error")] for part in faulty), [], *self._raw_lines(row)]
         stage = self.studio.config.stage
         return [told, *row_lines(row.example, stage, self._width(), self._previews(row))]
@@ -240,7 +261,8 @@ class DataView(RowPlaces):
     def _thought_lines(self) -> list[Line]:
         if self.thoughts is None:
             return [[(_("The row is being read …"), "dim")]]
-        return thought_lines(self.thoughts, self.studio.config.enable_thinking, self._width())
+        now, plain = self.studio.config.enable_thinking, self._depth == Depth.NONE
+        return thought_lines(self.thoughts, now, self._width(), plain)
 
     def _raw_lines(self, row: RowView) -> list[Line]:
         lines: list[Line] = []
@@ -256,15 +278,16 @@ class DataView(RowPlaces):
 
     def _token_lines(self, row: RowView, width: int) -> list[Line]:
         if not row.pieces:
-            return [[(part, "dim")] for part in wrap_cells(visible(row.problem), width)]
+            return [
+                [(part, "dim")] for part in wrap_cells(visible(engine_text(row.problem)), width)
+            ]
         pieces = with_pictures((piece.text, piece.part) for piece in row.pieces)
-        lines = token_lines(pieces, width)
-        parts = [piece.part for piece in row.pieces]
-        words = (
-            f"{thousands(len(parts))} {_('tokens')}: {parts.count('prompt')} {_('prompt (dim)')}, "
-            f"{parts.count('trained')} {_('trained (accent)')}, "
-            f"{parts.count('cut')} {_('cut off (struck out)')}"
-        )
+        plain = self._depth == Depth.NONE
+        lines = token_lines(pieces, width, plain)
+        parts: list[str] = [piece.part for piece in row.pieces]
+        told = _PLAIN_PARTS if plain else _PARTS
+        counts = (f"{thousands(parts.count(part))} {_(word)}" for part, word in told.items())
+        words = f"{thousands(len(parts))} {_('tokens')}: {', '.join(counts)}"
         if "picture" in parts:
             words += f", {thousands(parts.count('picture'))} {_('of pictures')}"
         return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
@@ -273,8 +296,9 @@ class DataView(RowPlaces):
         info = entry.info
         if entry.problem is not None:
             problem = entry.problem
-            lines: list[Line] = [[(problem.what, "error")], [(problem.where, "dim")]]
-            self.source_panel.set_lines([*lines, [(problem.hint, "text")]])
+            lines: list[Line] = [[(visible(problem.what), "error")]]
+            lines.append([(visible(problem.where), "dim")])
+            self.source_panel.set_lines([*lines, [(visible(problem.hint), "text")]])
             return
         if info is None:
             return
@@ -288,7 +312,7 @@ class DataView(RowPlaces):
             lines.append([(_("columns"), "dim"), (_columns(entry, self.row), "text")])
         reason = self.studio.misfit(entry)
         if reason:
-            lines.append([(f"{_('not for this stage')}: {_(reason)}", "warning")])
+            lines.append([(f"{_('not for this stage')}: {engine_text(reason)}", "warning")])
         self.source_panel.set_lines(lines)
 
     def _check_told(self) -> None:
@@ -355,6 +379,10 @@ class DataView(RowPlaces):
         if entry is not None:
             self.studio.toggle_dataset(entry.name)
             shell(self).action_form_changed()
+
+
+def _problem_of(error: Exception) -> Problem:
+    return error.problem if isinstance(error, BadInput) else Problem(str(error))
 
 
 def _columns(entry: DatasetEntry, row: RowView) -> str:

@@ -10,6 +10,7 @@ from textual.message import Message
 
 from engine.config import steps_of
 from tui.actions import bindings
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.words import download_line, row_count, state_mark
 from tui.shell import shell
@@ -79,7 +80,7 @@ class ModelPanel(ListPanel):
         if download is not None and download.under_way:
             return download_line(download, y, width)
         if studio.card_problem is not None:
-            return [(f" {studio.card_problem.what}", "error")] if y == 1 else ()
+            return [(f" {engine_text(studio.card_problem.what)}", "error")] if y == 1 else ()
         if card is None:
             return [(" …", "dim")] if y == 1 else ()
         if y == 1:
@@ -87,7 +88,7 @@ class ModelPanel(ListPanel):
             return ends([(left, "text")], [(f"ctx {thousands(card.context)} ", "dim")], width)
         if y == 2 and studio.advice and studio.forecast is not None:
             needs = memory(studio.forecast.total)
-            words = f" {needs} {_('of')} {self._has()}: {studio.advice[0].change}"
+            words = f" {needs} {_('of')} {self._has()}: {engine_text(studio.advice[0].change)}"
             return ends([(words, "warning")], [("F6 ", "accent")], width)
         if y == 2:
             return ends([(f" {_(card.template)}", "text")], self._fits(), width)
@@ -160,7 +161,7 @@ class DataPanel(ListPanel):
             self.set_figure("")
         problem = studio.datasets_problem
         self.set_empty(
-            problem.what
+            engine_text(problem.what)
             if problem is not None
             else _("No sets here. Press a to make one of a file, or d for another folder.")
         )
@@ -179,7 +180,7 @@ class DataPanel(ListPanel):
                     mark=("!" if reason else "✓") if used else "",
                     mark_role="warning" if reason else "ok",
                     dim=bool(reason) and not used,
-                    reason=f"{gap}{_(reason)}" if told and not used else "",
+                    reason=f"{gap}{engine_text(reason)}" if told and not used else "",
                 )
             )
         for name in chosen:
@@ -192,7 +193,10 @@ class DataPanel(ListPanel):
         self.show()
 
     def _rows_figure(self, entry: DatasetEntry, dimmed: bool) -> str:
-        """A set's rows; of one that does not suit the stage, the stages that it is for."""
+        """A set's rows; of one that does not suit the stage, the stages that it is for; `✗` of one
+        that can't be read."""
+        if entry.problem is not None:
+            return "✗"
         stages = sorted(self.studio.fits_stages(entry), key=_STAGE_ORDER.index) if dimmed else []
         if not stages:
             return row_count(entry)

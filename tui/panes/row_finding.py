@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine.problem import FinetuiError
+from engine.problem import FinetuiError, Problem
 from tui.dialogs import AskLine
 from tui.language import _
 from tui.language import marked as _m
@@ -78,7 +78,7 @@ class RowFinding(View):
     order = Order()
     _text = ""
     _seeking = False
-    _fault = ""
+    _fault: Problem | None = None
 
     # What the browser itself gives
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 VIEWS = ("conversation", "tokens", "raw")
 # The first view is called after what the row is.
 _FIRST = {"preference": _m("pair"), "feedback": _m("feedback"), "text": _m("text")}
-_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "dim strike", "picture": "series2"}
+_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "warning strike", "picture": "series2"}
+# Where there are no colours: signs around the parts, and what the terminal has besides.
+_PLAIN_ROLES = {**_PART_ROLES, "trained": "accent bold"}
+_PLAIN_SIGNS = {"trained": ("[", "]"), "cut": ("{", "}")}
 # What stands in a turn for a medium (`engine.datasets.medium`).
 _PLACEHOLDERS = {"image": "<image>", "video": "<video>", "audio": "<audio>"}
 # From here on two answers stand side by side.
@@ -270,14 +274,24 @@ def with_pictures(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return found
 
 
-def token_lines(pieces: list[tuple[str, str]], width: int) -> list[Line]:
+def _with_signs(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The trained part in brackets, what is cut off in braces."""
+    signed: list[tuple[str, str]] = []
+    for part, run in groupby(pieces, key=lambda piece: piece[1]):
+        begin, end = _PLAIN_SIGNS.get(part, ("", ""))
+        signed += [(begin, part), *run, (end, part)]
+    return signed
+
+
+def token_lines(pieces: list[tuple[str, str]], width: int, plain: bool = False) -> list[Line]:
     """Tokens laid out in lines of `width` cells, blanks as `·` and line ends as `⏎`, each part in
-    its colour; neighbours of one part share a span."""
+    its colour (`plain`: there are none, signs stand around the parts); neighbours of one part share
+    a span."""
     lines: list[Line] = []
     line: list[Span] = []
     used = 0
-    for text, part in pieces:
-        role = _PART_ROLES[part]
+    for text, part in _with_signs(pieces) if plain else pieces:
+        role = (_PLAIN_ROLES if plain else _PART_ROLES)[part]
         shown = visible(text.replace("\n", "⏎").replace(" ", "·"))
         for cell in cells_of(shown):
             if not cell:

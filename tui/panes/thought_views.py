@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.language import marked as _m
 from tui.panes.row_views import SIDE_BY_SIDE, token_lines
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 _VALUES = {True: _m("on"), False: _m("off"), None: _m("as the data is")}
 
 
-def thought_lines(view: ThoughtView, now: bool | None, width: int) -> list[Line]:
+def thought_lines(
+    view: ThoughtView, now: bool | None, width: int, plain: bool = False
+) -> list[Line]:  # fmt: skip
     """The question, its answer and the setting it leads to, then the row with thinking and
     without, side by side where there is room. `now` is `enable_thinking`."""
     lines: list[Line] = [[(_("Does your data hold thoughts?"), "accent")]]
@@ -26,15 +29,18 @@ def thought_lines(view: ThoughtView, now: bool | None, width: int) -> list[Line]
         lines += [[("  " + part, role)] for part in wrap_cells(sentence, width - 2)]
     lines.append([])
     if view.problem:
-        return [*lines, *([(part, "dim")] for part in wrap_cells(visible(view.problem), width))]
+        return [
+            *lines,
+            *([(part, "dim")] for part in wrap_cells(visible(engine_text(view.problem)), width)),
+        ]
     heads = (f"enable_thinking: {_('on')}", f"enable_thinking: {_('off')}")
     if width < SIDE_BY_SIDE:
         for head, pieces in zip(heads, (view.on, view.off), strict=True):
-            lines += [[(head, "accent")], *_tokens(pieces, width), []]
+            lines += [[(head, "accent")], *_tokens(pieces, width, plain), []]
         return lines
     column = (width - 3) // 2
     left, right = (
-        [[(head, "accent")], *_tokens(pieces, column)]
+        [[(head, "accent")], *_tokens(pieces, column, plain)]
         for head, pieces in zip(heads, (view.on, view.off), strict=True)
     )
     for place in range(max(len(left), len(right))):
@@ -63,8 +69,8 @@ def _advice(view: ThoughtView, now: bool | None) -> str:
     return f"{_('Enter sets Thinking to')} {_(_VALUES[wanted])}; {_('now it is')} {is_now}."
 
 
-def _tokens(pieces: tuple[TokenPiece, ...], width: int) -> list[Line]:
+def _tokens(pieces: tuple[TokenPiece, ...], width: int, plain: bool) -> list[Line]:
     trained = sum(piece.part == "trained" for piece in pieces)
     told = f"{thousands(len(pieces))} {_('tokens')}, {thousands(trained)} {_('trained')}"
-    shown = token_lines([(piece.text, piece.part) for piece in pieces], width)
+    shown = token_lines([(piece.text, piece.part) for piece in pieces], width, plain)
     return [*shown, [], [(told, "dim")]]

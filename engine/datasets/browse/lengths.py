@@ -119,7 +119,7 @@ class TokenLengths:
             self.lengths = kept
         if self.rows.has(len(self.lengths)):
             self._go_on(place, identity)
-        self.done = not self.rows.has(len(self.lengths))
+        self.done = self.rows.done and len(self.lengths) == self.rows.known
 
     def _go_on(self, place: Path, identity: bytes) -> None:
         encoder, saved = self._encoder(), time.monotonic()

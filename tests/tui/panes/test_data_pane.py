@@ -238,4 +238,26 @@ def test_tokens_are_laid_out_with_their_parts() -> None:
     text = "".join(text for line in lines for text, _role in line)
     assert text == "Hi·there⏎你好" + "x" * 30
     roles = {role for line in lines for _text, role in line}
-    assert roles == {"dim", "accent", "dim strike"}
+    assert roles == {"dim", "accent", "warning strike"}
+
+
+async def test_without_colours_signs_tell_the_parts_of_a_row(
+    open_screen, home, tiny_model, monkeypatch
+) -> None:
+    folder = home / "sets"
+    folder.mkdir()
+    (folder / "one.json").write_text(
+        json.dumps([{"instruction": "hello there", "output": "word " * 60}])
+    )
+    (folder / "dataset_info.json").write_text('{"one": {"file_name": "one.json"}}')
+    monkeypatch.setenv("FINETUI_COLORS", "none")
+    async with open_screen((80, 24), model=str(tiny_model)) as shown:
+        shown.studio.change_many({"dataset_dir": str(folder), "dataset": "one", "cutoff_len": 60})
+        shown.studio.read_datasets()
+        await shown.press("2", "enter", "v")
+        assert "trained [in brackets]" in shown.text and "cut off {in braces}" in shown.text
+        text = "".join(line.strip("┃ ") for line in shown.lines)
+        assert "⏎[" in text and "]{" in text and "}" in text.split("]{", 1)[1]
+        monkeypatch.setenv("FINETUI_COLORS", "256")
+        await shown.press("v", "v", "v")
+        assert "trained (accent)" in shown.text and "]{" not in shown.text
