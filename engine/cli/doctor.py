@@ -94,6 +94,7 @@ def _torch() -> Iterator[tuple[str, str]]:
 
 
 def _places() -> Iterator[tuple[str, str]]:
+    from engine.datasets.media.embedded import media_in_words
     from engine.datasets.token_cache import kept_in_words
     from engine.models.demo import demo_ready
     from engine.paths import cache_dir, default_dataset_dir, saves_dir, state_dir
@@ -103,6 +104,7 @@ def _places() -> Iterator[tuple[str, str]]:
     yield "runs", str(saves_dir().absolute())
     yield "cache", str(cache_dir())
     yield "kept tokens", kept_in_words()
+    yield "kept media", media_in_words()
     yield "log and state", str(state_dir())
     token = any(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
     yield "hub token", "set in the environment" if token else "not set in the environment"

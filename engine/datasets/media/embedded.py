@@ -73,7 +73,7 @@ def name_of(item: Any, kind: Kind) -> str:
 
 def is_kept(path: Path) -> bool:
     """Whether a file is one that was written here: its name tells its content."""
-    return path.parent.parent == media_cache()
+    return path.parent.parent.parent == media_cache()
 
 
 def keep_fresh(path: Path) -> None:
@@ -84,14 +84,26 @@ def keep_fresh(path: Path) -> None:
             os.utime(path, (now, now))
 
 
+def media_in_words() -> str:
+    """The folder of kept media, how much is in it and for how long."""
+    held = 0
+    for path in media_cache().glob("??/*/*"):
+        with suppress(OSError):
+            held += path.stat().st_size
+    return (
+        f"{media_cache()} ({held / 2**30:.1f} GB, each for {UNUSED_DAYS} days after its last use)"
+    )
+
+
 def throw_out(days: float = UNUSED_DAYS) -> int:
     """Throw out what was not used for so many days; returns how many files."""
     gone, oldest = 0, time.time() - days * _DAY
-    for path in media_cache().glob("??/*"):
+    for path in media_cache().glob("??/*/*"):
         with suppress(OSError):  # another process may be throwing it out
             if path.stat().st_mtime < oldest:
                 path.unlink()
                 gone += 1
+                path.parent.rmdir()
     return gone
 
 
@@ -99,10 +111,11 @@ def _written(content: bytes, given: str, kind: Kind) -> str:
     if not content:
         raise RowFault(f"a {word(kind)} of it is empty")
     digest = hashlib.blake2b(content, digest_size=20).hexdigest()
-    name = _NAME.sub("_", re.split(r"[/\\]", given)[-1])[-80:].lstrip(".")
+    name = _NAME.sub("_", re.split(r"[/\\]", given)[-1])[-80:].lstrip(".") or word(kind)
     if "." not in name:
         name += next((s for at, mark, s in _BEGINS if content[at : at + len(mark)] == mark), "")
-    path = media_cache() / digest[:2] / (f"{digest}-{name}" if name[:1] != "." else digest + name)
+    # The name stands alone in its folder: people read it where a fault of the file is told.
+    path = media_cache() / digest[:2] / digest[2:] / name
     try:
         if path.is_file() and path.stat().st_size == len(content):
             keep_fresh(path)

@@ -234,6 +234,10 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
         "from engine.datasets.hub import Access\n"
         "told = []\n"
         "tell = lambda name, done, total, unit: told.append((name, done, total, unit))\n"
+        "from engine.problem import Stopped\n"
+        "def stop(): raise Stopped\n"
+        "try: open_rows('org/set', 'ONLINE', access=Access(check_stop=stop))\n"
+        "except Stopped: print('stopped')\n"
         "access = Access(progress=tell)\n"
         "rows = open_rows('org/set', 'ONLINE', access=access)\n"
         "print(len(rows), rows.raw(3)['output'])\n"
@@ -256,7 +260,8 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
         text=True,
         timeout=200,
     )
-    lines = done.stdout.splitlines()
+    first, *lines = done.stdout.splitlines() or [""]
+    assert first == "stopped", done.stderr[-2000:]
     assert lines[0] == "4 a3", done.stderr[-2000:]
     assert lines[1].startswith("There is no dataset org/none on the hub")
     rows = sum(len(data) for name, data in far.files.items() if name != "README.md")

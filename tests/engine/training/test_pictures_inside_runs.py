@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.config import read_flat
-from engine.events import StepLogged
+from engine.events import LogLine, StepLogged
 from engine.training import run_training
 
 
@@ -38,7 +38,7 @@ def test_the_losses_are_those_of_files(
     (inside / "dataset_info.json").write_text(json.dumps({"colours": entry}))
 
     losses = []
-    for number, folder in enumerate((picture_set, inside)):
+    for number, folder in enumerate((picture_set, inside, inside)):
         flat = {
             "model_name_or_path": str(vision_folder("qwen2_vl")),
             "dataset": "colours",
@@ -59,5 +59,7 @@ def test_the_losses_are_those_of_files(
         session, listener = make_session(tmp_path / f"run{number}")
         run_training(read_flat(flat, "test").config, session)
         losses.append([event.loss for event in listener.of(StepLogged)])
+        told = [line.text for line in listener.of(LogLine) if "Tokens come from" in line.text]
+        assert bool(told) == (number == 2)  # the second run over the same set
     assert len(losses[0]) == 3
-    assert losses[0] == losses[1]
+    assert losses[0] == losses[1] == losses[2]

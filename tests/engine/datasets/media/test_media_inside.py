@@ -82,6 +82,39 @@ def test_pictures_of_a_table_become_files(
     assert len([path for path in embedded.media_cache().rglob("*") if path.is_file()]) == 2
 
 
+def test_the_package_datasets_own_sounds_are_read_and_checked(tmp_path: Path) -> None:
+    import numpy
+
+    soundfile = pytest.importorskip("soundfile")
+    file = io.BytesIO()
+    wave = numpy.sin(numpy.arange(8000) / 9).astype("float32")
+    soundfile.write(file, wave, 16000, format="WAV")
+    held = [{"bytes": file.getvalue(), "path": "a.wav"}, {"bytes": b"no sound", "path": None}]
+    checked = check_dataset(open_rows("mine", write_media(tmp_path, "audio", held)), None)
+    assert (checked.usable, checked.problems[0].row) == (1, 2)
+    assert "no sound that can be read" in checked.problems[0].reason
+
+
+def test_videos_inside_are_checked(tmp_path: Path, tiny_video: Any) -> None:
+    pytest.importorskip("av")
+    path = tiny_video.write_video(tmp_path / "a.mp4", [(250, 0, 0)] * 4)
+    held = [path.read_bytes(), b"no video at all"]
+    checked = check_dataset(open_rows("mine", write_media(tmp_path, "video", held)), None)
+    assert (checked.usable, checked.problems[0].row) == (1, 2)
+
+
+def write_media(folder: Path, kind: str, held: list[Any]) -> Path:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    rows = {"q": [f"<{kind}>?"] * len(held), "a": ["x"] * len(held), "media": held}
+    parquet.write_table(arrow.table(rows), folder / "mine.parquet")
+    columns = {"prompt": "q", "response": "a", f"{kind}s": "media"}
+    entry = {"file_name": "mine.parquet", "columns": columns}
+    (folder / "dataset_info.json").write_text(json.dumps({"mine": entry}))
+    return folder
+
+
 def test_the_package_datasets_own_pictures_are_read(tmp_path: Path) -> None:
     import datasets
     from PIL import Image
@@ -96,6 +129,17 @@ def test_the_package_datasets_own_pictures_are_read(tmp_path: Path) -> None:
     assert isinstance(example, Example)
     drawn = preview(Path(example.media[0].name), 10, 5)
     assert (drawn.width, drawn.height) == (5, 7)
+
+
+def test_the_browser_draws_them_and_shows_the_fields(tmp_path: Path) -> None:
+    from engine.worker.questions import row_view
+    from engine.worker.row_pictures import row_pictures
+
+    config = settings(write(tmp_path, ".parquet", [RED, b"none"]), tmp_path)
+    drawn, broken = (row_pictures("mine", i, config, 10, 5, False).previews[0] for i in (0, 1))
+    assert drawn.lines and (drawn.width, drawn.height) == (20, 12)
+    assert not broken.lines and "picture is no picture that can be read" in broken.problem
+    assert row_view("mine", 0, config).raw["images"] == f"({len(RED)} bytes)"
 
 
 def test_data_urls_and_base64_are_pictures_too(tmp_path: Path) -> None:
@@ -142,7 +186,7 @@ def test_the_check_names_the_row_whose_picture_is_none(tmp_path: Path) -> None:
     checked = check_dataset(rows, None)
     assert (checked.usable, checked.unusable) == (2, 1)
     (problem,) = checked.problems
-    assert problem.row == 2 and "no picture that can be read" in problem.reason
+    assert problem.row == 2 and problem.reason.startswith("picture is no picture that can be read")
 
 
 def test_an_empty_picture_is_a_problem_of_its_row(tmp_path: Path) -> None:
