@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Place = dict[str, Any]
 
 
+class StreamBroke(BadInput):
+    """The hub stopped answering in the middle of a run: what was trained is to be kept."""
+
+    save = True
+
+
 class FarRows:
     """Rows by number, each read once on the way to it: asked for in their order they cost nothing.
 
@@ -117,7 +123,7 @@ class FarRows:
             ) from None
 
     def _bad(self, what: str, hint: str) -> BadInput:
-        return BadInput(Problem(what, f"dataset {self._info.name}", hint, "dataset"))
+        return StreamBroke(Problem(what, f"dataset {self._info.name}", hint, "dataset"))
 
 
 def streams_from_hub(info: DatasetInfo, hub: str) -> bool:

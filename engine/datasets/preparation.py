@@ -159,7 +159,7 @@ def _streamed(
     check_stop: Callable[[], None] | None,
 ) -> Prepared:
     """Rows to be encoded while the run trains; those to measure on are encoded now."""
-    from engine.datasets.prepare_streamed import first_rows, open_streamed, streamed
+    from engine.datasets.prepare_streamed import first_rows, open_streamed, streamed, unbounded
 
     infos = [find_dataset(name, config.dataset_dir) for name in set_names(config.dataset)]
     check_fit(infos, config.stage)
@@ -179,6 +179,7 @@ def _streamed(
     held = new_rows(form)
     eval_counts: dict[str, int] = {}
     rows, notes = streamed(config, encoder, sets)
+    notes += unbounded(infos)
     if config.val_size:
         held, dropped = first_rows(config, encoder, sets, form, check_stop)
         stop_at_bad(config, dropped)

@@ -103,5 +103,14 @@ def first_rows(
     return held, dropped
 
 
+def unbounded(infos: Sequence[DatasetInfo]) -> list[str]:
+    """What to say of sets whose entry names a number of rows."""
+    return [
+        f"{info.name}: num_samples bounds no stream; max_steps says how long the run is."
+        for info in infos
+        if info.num_samples is not None
+    ]
+
+
 def _size(rows: RowIndex) -> str:
     return " (from the hub)" if isinstance(rows.rows, FarRows) else f" {len(rows):,}"

@@ -80,8 +80,8 @@ class _Run:
                 self._write_description()
                 trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
                 results = self._measure(trainer)
-            except Stopped as stop:
-                if stop.save:
+            except (Stopped, FinetuiError) as end:
+                if getattr(end, "save", False):
                     self._save_stopped(trainer)
                 raise
             finally:

@@ -205,3 +205,38 @@ def test_rows_held_out_of_a_far_set_are_not_trained_on(
     (registry / "near.jsonl").write_bytes(lines(ROWS[3:]))
     _, others = train("plain", dataset="near", streaming=False, disable_shuffling=True)
     assert losses(heard) == losses(others)
+
+
+@pytest.mark.slow
+def test_a_hub_that_falls_silent_costs_no_step(
+    train: Callable[..., Any], hub: FarHub, tmp_path: Path, make_session: Any, make_config: Any
+) -> None:
+    _, whole = train("whole", save_steps=100)
+    session, heard = make_session(tmp_path / "broken")
+    config = make_config(
+        dataset="far", dataset_dir=str(tmp_path / "registry"), **{**STREAM, "save_steps": 100}
+    )
+
+    def falls_silent(event: Any) -> None:
+        if isinstance(event, StepLogged) and event.step == 2:
+            hub.down = True
+
+    heard.on = falls_silent
+    with pytest.raises(BadInput) as caught:
+        run_training(config, session)
+    assert "could not be read on from row" in caught.value.problem.what
+    assert "resume" in caught.value.problem.hint
+    reached = heard.of(StepLogged)[-1].step
+    assert reached < 8 and (tmp_path / "broken" / f"checkpoint-{reached}").is_dir()
+    hub.down = False
+    _, resumed = train("broken", save_steps=100, resume_from_checkpoint=True)
+    assert [*losses(heard), *losses(resumed, reached)] == losses(whole)
+
+
+def test_rows_that_an_entry_counts_are_not_bounded_by_it(
+    train: Callable[..., Any], registry: Path
+) -> None:
+    info = {"far": {"hf_hub_url": REPO, "num_samples": 4}}
+    (registry / "dataset_info.json").write_text(json.dumps(info))
+    _, heard = train("run", max_steps=2)
+    assert any("num_samples bounds no stream" in event.text for event in heard.of(LogLine))
