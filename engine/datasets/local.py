@@ -40,10 +40,12 @@ _SHARDS = "data"
 
 @dataclass(frozen=True)
 class LocalSet:
-    """`splits` are the files of each; `named` tells whether the folder names its splits."""
+    """`splits` are the files of each; `named` tells whether the folder names its splits, and
+    `left` are then the files that it names for none."""
 
     splits: Mapping[str, tuple[Path, ...]]
     named: bool
+    left: tuple[Path, ...] = ()
 
 
 def open_local(info: DatasetInfo) -> Rows:
@@ -71,10 +73,23 @@ def local_files(info: DatasetInfo) -> list[Path]:
 
 
 def idle_parts(info: DatasetInfo) -> str:
-    """One sentence where a registry entry says `subset` or `folder` of a plain file, which has
-    none; else empty."""
+    """One sentence about what is not read: `subset` or `folder` of a plain file, which has none,
+    or files of a folder that are of no split. Empty where there is no such thing.
+
+    Raises BadInput as `open_local`.
+    """
+    if info.path is None:
+        return ""
+    if os.path.isdir(info.path):
+        left = local_set(info).left
+        count = "1 file is" if len(left) == 1 else f"{len(left):,} files are"
+        return (
+            f"{info.name}: {count} not read, as other files are named for a split: {left[0].name}."
+            if left
+            else ""
+        )
     said = [key for key, value in (("subset", info.subset), ("folder", info.hub_folder)) if value]
-    if not said or info.path is None or os.path.isdir(info.path):
+    if not said:
         return ""
     return f"{info.name}: {' and '.join(said)} mean nothing for a single file; all of it is read."
 
@@ -122,7 +137,7 @@ def _by_names(info: DatasetInfo, base: Path) -> LocalSet:
             sharded.setdefault(shard[1], []).append(path)
     if sharded:
         order = sorted(sharded, key=lambda name: ([*_WORDS, name].index(name), name))
-        return LocalSet({name: tuple(sharded[name]) for name in order}, True)
+        return _named_set({name: tuple(sharded[name]) for name in order}, files)
     for of_folder in (True, False):
         found: dict[str, tuple[Path, ...]] = {}
         for split, words in _WORDS.items():
@@ -131,13 +146,18 @@ def _by_names(info: DatasetInfo, base: Path) -> LocalSet:
             if chosen:
                 found[split] = chosen
         if found:
-            return LocalSet(found, True)
+            return _named_set(found, files)
     here = tuple(path for path in files if path.parent == base)
     if not here:
         folders = sorted({path.relative_to(base).parts[0] for path in files})
         within = f" itself, but in {', '.join(folders[:5])}: set subset to one" if folders else ""
         raise _bad(info, f"The folder {base.name} holds no rows{within}.", NO_ROWS)
     return LocalSet({"train": here}, False)
+
+
+def _named_set(splits: Mapping[str, tuple[Path, ...]], files: Sequence[Path]) -> LocalSet:
+    taken = {path for chosen in splits.values() for path in chosen}
+    return LocalSet(splits, True, tuple(path for path in files if path not in taken))
 
 
 def _pattern(words: Sequence[str], of_folder: bool) -> re.Pattern[str]:

@@ -221,6 +221,23 @@ def test_parts_of_a_single_file_are_told_to_mean_nothing(folder: Any, make_confi
     assert idle_parts(find_dataset("mine", folder({}, "a.jsonl"))) == ""
 
 
+def test_files_of_no_split_beside_named_ones_are_told(folder: Any, make_config: Any) -> None:
+    root = folder({}, "train.jsonl", "test.jsonl", "extra.jsonl", "more/deep.jsonl")
+    told = "mine: 2 files are not read, as other files are named for a split: extra.jsonl."
+    assert idle_parts(find_dataset("mine", root)) == told
+    assert read(root) == ["train.jsonl"]
+    chosen = select(make_config(dataset="mine", dataset_dir=str(root)), ["mine"])
+    assert told in chosen.notes
+
+
+def test_nothing_is_told_where_all_is_read_or_named(folder: Any) -> None:
+    for names in (("a.jsonl", "b.jsonl"), ("train.jsonl", "test.jsonl")):
+        root = folder({}, *names)
+        assert idle_parts(find_dataset("mine", root)) == ""
+        for name in names:
+            (root / "set" / name).unlink()
+
+
 def test_the_files_of_a_part_are_only_its_own(folder: Any) -> None:
     info = find_dataset("mine", folder({"split": "test"}, *SPLIT))
     assert [path.name for path in local_files(info)] == ["my-test-2.jsonl"]
