@@ -18,24 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.decoding import decoded, errors, opened, unreadable
 from engine.datasets.media.limits import Limits
 from engine.datasets.media.paths import open_picture, picture_size
-from engine.installed import install_command, is_installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _ANIMATED = frozenset({".gif", ".webp", ".png", ".apng"})
 _STILL = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-# A playlist would read other files than the row's, so FFmpeg may open these kinds only.
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,gif,mpegvideo,m4v,h264,hevc,"
-    "ivf,yuv4mpegpipe,obu,av1,nut,mxf,rm,swf,dv"
-)
 _MOST_FRAMES = 2_000_000  # 18 hours at 30 a second
 _MOST_PIXELS = 1 << 26  # of one frame: 8192 by 8192
-# Frames that a container counts and the decoder keeps to itself at the end: B-frames, hidden ones.
-_MAY_LACK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +106,7 @@ def read_video(path: Path, choice: FrameChoice) -> Frames:
     elif _animated(path):
         taken = _of_animation(path, places)
     else:
-        taken = _decoded(path, places, facts)
+        taken = decoded(path, places, facts.frames)
     # Each is shrunk as it comes: a long video's frames would not fit side by side.
     pictures = tuple(_sized(picture, size) for picture in taken)
     return Frames(pictures, tuple(places), facts)
@@ -125,12 +118,7 @@ def first_frame(path: Path) -> Image:
         return open_picture(_frames_in(path)[0])
     if _animated(path):
         return next(_of_animation(path, [0]))
-    return next(_decoded(path, [0], about_video(path)))
-
-
-def missing_pyav() -> str:
-    """Why no video file can be read here; empty where they can."""
-    return "" if is_installed("av") else f"videos are read with PyAV: {install_command('video')}"
+    return next(decoded(path, [0], 1))
 
 
 def _sized(picture: Image, size: tuple[int, int]) -> Image:
@@ -182,7 +170,7 @@ def _animation_facts(path: Path) -> VideoFacts:
                 # Viewers show a frame without a time for a tenth of a second.
                 last += float(opened.info.get("duration") or 100.0)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     return VideoFacts(width, height, count, 1000.0 * count / last)
 
 
@@ -198,19 +186,7 @@ def _of_animation(path: Path, places: Sequence[int]) -> Iterator[Image]:
                     "RGB"
                 )
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _opened(path: Path) -> Any:
-    if missing := missing_pyav():
-        raise RowFault(missing)
-    import av
-
-    return av.open(
-        str(path.absolute()),
-        options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS},
-        metadata_errors="replace",
-    )
+        raise unreadable(path, error) from None
 
 
 def _file_facts(path: Path) -> VideoFacts:
@@ -218,7 +194,7 @@ def _file_facts(path: Path) -> VideoFacts:
 
     with contextlib.ExitStack() as closing:
         try:
-            container = closing.enter_context(_opened(path))
+            container = closing.enter_context(opened(path))
             if not container.streams.video:
                 raise RowFault(f"{path.name} holds no video, only sound or text")
             stream = container.streams.video[0]
@@ -231,8 +207,8 @@ def _file_facts(path: Path) -> VideoFacts:
             width, height = first.width, first.height
             count, seconds = int(stream.frames), _seconds(container, stream)
             rate = float(stream.average_rate or 0)
-        except _errors() as error:
-            raise _unreadable(path, error) from None
+        except errors() as error:
+            raise unreadable(path, error) from None
     if not count:
         count, told = _counted(path)
         seconds = seconds or told
@@ -252,70 +228,17 @@ def _counted(path: Path) -> tuple[int, float]:
     """Frames and seconds of a container that tells neither (Matroska, WebM): its packets."""
     count, last = 0, 0.0
     try:
-        with _opened(path) as container:
+        with opened(path) as container:
             stream = container.streams.video[0]
             for packet in container.demux(stream):
-                if packet.size and packet.pts is not None:
-                    count += 1
-                    last = max(
-                        last, float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    )
-                    if count > _MOST_FRAMES:
-                        break
-    except _errors() as error:
-        raise _unreadable(path, error) from None
+                if not packet.size:
+                    continue
+                count += 1
+                if packet.pts is not None and packet.time_base:
+                    until = packet.pts + (packet.duration or 0)
+                    last = max(last, float(until * packet.time_base))
+                if count > _MOST_FRAMES:
+                    break
+    except errors() as error:
+        raise unreadable(path, error) from None
     return max(1, count), last
-
-
-def _decoded(path: Path, places: Sequence[int], facts: VideoFacts) -> Iterator[Image]:
-    """The frames at `places` (ascending). Raises RowFault where the file breaks off before."""
-    wanted = list(places)
-    seen = 0
-    last: Any = None
-    reason: BaseException | None = None
-    try:
-        with _opened(path) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                last = frame
-                while wanted and wanted[0] == seen:
-                    wanted.pop(0)
-                    yield _upright(frame)
-                seen += 1
-                if not wanted:
-                    return
-    except _errors() as error:
-        reason = error
-    if seen < (1 - _MAY_LACK) * (facts.frames - 1) or last is None:
-        why = f" ({_why(reason)})" if reason else ""
-        raise RowFault(
-            f"the video {path.name} breaks off after frame {seen:,} of {facts.frames:,}{why}"
-        )
-    for _ in wanted:
-        yield _upright(last)
-
-
-def _upright(frame: Any) -> Image:
-    picture: Image = frame.to_image()
-    turn = int(frame.rotation) % 360
-    return picture.rotate(turn, expand=True) if turn else picture
-
-
-def _errors() -> tuple[type[BaseException], ...]:
-    """What PyAV raises for a file that it can't read."""
-    try:
-        import av
-    except ImportError:
-        return (OSError, ValueError)
-    return (av.FFmpegError, OSError, ValueError, EOFError, IndexError)
-
-
-def _unreadable(path: Path, error: BaseException) -> RowFault:
-    return RowFault(f"{path.name} is no video that can be read ({_why(error)})")
-
-
-def _why(error: BaseException) -> str:
-    """FFmpeg's own words, without its number and the path."""
-    text = str(getattr(error, "strerror", None) or error).strip()
-    return (text.splitlines() or [type(error).__name__])[0][:80]

@@ -156,9 +156,9 @@ def test_a_set_with_videos_suits_the_stages_of_pictures(video_set: Path) -> None
 def test_without_pyav_a_set_with_videos_says_what_to_install(
     video_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.datasets.media import videos
+    from engine.datasets.media import decoding
 
-    monkeypatch.setattr(videos, "is_installed", lambda _: False)
+    monkeypatch.setattr(decoding, "is_installed", lambda _: False)
     told = fits(find_dataset("clips", video_set), "sft")
     assert (
         told == "its rows hold videos, and videos are read with PyAV: pip install 'finetui[video]'"

@@ -166,9 +166,51 @@ def test_a_huge_video_is_refused_unread(tmp_path: Path, write_video: Any) -> Non
 def test_without_pyav_one_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_video: Any
 ) -> None:
-    from engine.datasets.media import videos
+    from engine.datasets.media import decoding
 
     path = write_video(tmp_path / "a.mp4", [RED] * 8)
-    monkeypatch.setattr(videos, "is_installed", lambda _: False)
+    monkeypatch.setattr(decoding, "is_installed", lambda _: False)
     with pytest.raises(RowFault, match=r"pip install 'finetui\[video\]'"):
         read_video(path, LOOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "apart"),
+    [("a.mp4", "libx264", 12), ("a.mkv", "libx264", 12), ("a.webm", "libvpx-vp9", 12),
+     ("a.mp4", "mpeg4", 12), ("a.mp4", "libx264", 250)],
+)  # fmt: skip
+def test_frames_far_apart_are_found_from_key_frames(
+    name: str, codec: str, apart: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+    import numpy as np
+
+    from engine.datasets.media import decoding
+
+    noise = np.random.default_rng(0)
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.gop_size = apart
+        for _ in range(200):
+            pixels = noise.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    places = [0, 30, 31, 77, 120, 199]
+    expected = list(decoding._in_order(tmp_path / name, places, 200))
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_in_order", None)
+        found = list(decoding.decoded(tmp_path / name, places, 200))
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+    assert len({one.tobytes() for one in found}) == len(places)
+
+
+def test_frames_without_times_are_decoded_in_order(write_video: Any, tmp_path: Path) -> None:
+    from engine.datasets.media import decoding
+
+    path = write_video(tmp_path / "a.h264", [RED] * 50 + [BLUE] * 50, codec="libx264")
+    assert about_video(path).frames == 100
+    with pytest.raises(decoding._Irregular):
+        list(decoding._sought(path, [0, 99], 100))
+    first, last = decoding.decoded(path, [0, 99], 100)
+    assert near(middle(first), RED) and near(middle(last), BLUE)
