@@ -45,8 +45,8 @@ def add(
         list[str] | None, typer.Option("--tag", help="ours=theirs, such as user_tag=customer.")
     ] = None,
     num_samples: int = typer.Option(0, "--num-samples", min=0, help="So many random rows of it."),
-    subset: str = typer.Option("", "--subset", help="A hub set's subset."),
-    split: str = typer.Option("", "--split", help="A hub set's split; train without one."),
+    subset: str = typer.Option("", "--subset", help="Subset of a hub set or of a folder."),
+    split: str = typer.Option("", "--split", help="Its split; train without one."),
     replacing: bool = typer.Option(False, "--replace", help="Write over a set of that name."),
     yes: bool = typer.Option(False, "--yes", "-y", help="Write it without asking."),
 ) -> int:
@@ -64,7 +64,7 @@ def add(
         out.divert()
         draft = detect_hub(source, subset or None, split or None)
     else:
-        draft = detect(Path(source))
+        draft = detect(Path(source), subset or None, split or None)
     if rows_are or judged:
         draft = guess(draft, rows_are or None, judged or None)  # type: ignore[arg-type]
     draft = _corrected(draft, column or [], tag or [])

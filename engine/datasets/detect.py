@@ -65,15 +65,19 @@ class Look:
     warnings: tuple[str, ...]
 
 
-def detect(path: Path) -> Draft:
-    """Open a file or folder and make out what it holds. Raises BadInput where it can't be read or
-    holds no rows."""
+def detect(path: Path, subset: str | None = None, split: str | None = None) -> Draft:
+    """Open a file or folder, or a part of it, and make out what it holds. Raises BadInput where it
+    can't be read or holds no rows."""
     path = path.expanduser()
     if not path.exists():
         raise _bad(f"There is no file {path.name}.", path, "Check the path.")
-    rows = open_local(DatasetInfo(path.name, path.parent, path.name))
+    parts = {key: value for key, value in (("subset", subset), ("split", split)) if value}
+    info = DatasetInfo(
+        path.name, path.parent, path.name, subset=subset or None, split=split or "train"
+    )
+    rows = open_local(info)
     try:
-        return detect_rows(rows, _name_of(path), path, {"file_name": path.name})
+        return detect_rows(rows, _name_of(path), path, {"file_name": path.name, **parts})
     finally:
         close = getattr(rows, "close", None)
         if close is not None:

@@ -53,7 +53,7 @@ def make_out(
     if is_far(source):
         access = Access.of(config, progress, check_stop)
         return look_again(detect_hub(source, subset, split, access))
-    return look_again(detect(Path(source)))
+    return look_again(detect(Path(source), subset, split))
 
 
 def is_far(source: str) -> bool:

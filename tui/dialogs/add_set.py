@@ -238,7 +238,8 @@ class AddSet(ModalScreen[str | None]):
         if self.can_replace and (self.name_fault or self.replacing):
             over = "x" if self.replacing else ""
             rows.append(FormRow("replace", _("write over it"), over, "switch"))
-        for part, label in PARTS.items() if draft.path is None else ():
+        has_parts = draft.path is None or draft.path.is_dir()
+        for part, label in PARTS.items() if has_parts else ():
             rows.append(FormRow(part, _(label), self.part.get(part, "")))
         rows.append(FormRow("rows_are", _("rows are"), word(draft.rows_are), "choice"))
         if draft.rows_are != "text":

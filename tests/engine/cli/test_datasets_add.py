@@ -94,3 +94,18 @@ def test_what_cannot_be_added_is_told(words: tuple[str, ...], said: str, home: P
     done = finetui(home, "add", *words, "--yes")
     assert done.returncode == 2 and said in done.stderr
     assert entries(home / "config" / "sets") == {}
+
+
+def test_a_part_of_a_folder_is_looked_at_and_written(home: Path) -> None:
+    for place in ("en/train", "en/test", "de/train"):
+        path = home / "mine" / f"{place}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"question": place, "answer": "a"}) + "\n")
+    done = finetui(home, "add", "mine", "--subset", "en", "--split", "test", "--yes")
+    assert done.returncode == 0 and "en/test" in done.stdout
+    entry = entries(home / "config" / "sets")["mine"]
+    assert (entry["subset"], entry["split"]) == ("en", "test")
+    shown = finetui(home, "show", "mine")
+    assert shown.returncode == 0 and "en/test" in shown.stdout and "train" not in shown.stdout
+    refused = finetui(home, "add", "mine", "--subset", "fr", "--yes")
+    assert refused.returncode == 2 and "There is no folder 'fr' in mine" in refused.stderr
