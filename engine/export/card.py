@@ -15,11 +15,12 @@ def export_card(
     license_name: str | None,
     scores: bool = False,
     sees: bool = False,
-    hears: bool = False,
+    hears: str = "",
 ) -> str:
     """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`.
 
-    `scores` tells that it is a reward model, `sees` that it reads pictures, `hears` sounds.
+    `scores` tells that it is a reward model, `sees` that it reads pictures, `hears` is
+    the auto class of one that reads sounds.
     """
     import yaml
 
@@ -40,7 +41,7 @@ def export_card(
         kind, reads = "AutoModelForImageTextToText", "AutoProcessor"
         front["pipeline_tag"] = "image-text-to-text"
     elif hears:
-        kind, reads = "AutoModelForMultimodalLM", "AutoProcessor"
+        kind, reads = hears, "AutoProcessor"
         front["pipeline_tag"] = "audio-text-to-text"
     use = ["With Ollama: `ollama create NAME -f Modelfile`.", ""]
     if scores:

@@ -13,6 +13,7 @@ from engine.export.companions import copy_companions, write_configs, write_templ
 from engine.export.modelfile import modelfile
 from engine.export.target import check_room, check_target, written_beside
 from engine.models.folder import read_json
+from engine.models.kinds import model_class
 from engine.models.rope import stored_scaling
 from engine.models.vision import reads_in
 from engine.runs.session import JobSession
@@ -256,6 +257,15 @@ class _Export:
         folder = self.sources.folder
         named = license_of(folder)
         reads = reads_in(folder)
+        hears = model_class(folder, "language").__name__ if "audio" in reads else ""
         return export_card(
-            self.target.name, base, adapters, dtype, parameters, named, self.scores, "image" in reads, "audio" in reads
+            self.target.name,
+            base,
+            adapters,
+            dtype,
+            parameters,
+            named,
+            self.scores,
+            "image" in reads,
+            hears,
         )

@@ -17,6 +17,7 @@ def model_class(folder: Path, head: Literal["language", "score"]) -> Any:
         AutoModelForCausalLM,
         AutoModelForImageTextToText,
         AutoModelForMultimodalLM,
+        AutoModelForSeq2SeqLM,
         AutoModelForSequenceClassification,
     )
 
@@ -26,6 +27,7 @@ def model_class(folder: Path, head: Literal["language", "score"]) -> Any:
         from transformers.models.auto.modeling_auto import (
             MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
             MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+            MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
         )
 
         family = config_of(folder).get("model_type")
@@ -33,4 +35,7 @@ def model_class(folder: Path, head: Literal["language", "score"]) -> Any:
             return AutoModelForImageTextToText
         if family in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
             return AutoModelForMultimodalLM
+        # Where transformers 5.24 has Audio Flamingo 3, a decoder all the same.
+        if family in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+            return AutoModelForSeq2SeqLM
     return AutoModelForCausalLM

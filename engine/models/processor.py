@@ -24,6 +24,7 @@ from engine.datasets.medium import Kind, Medium, kinds_of, word
 from engine.installed import install_command
 from engine.models.folder import read_json
 from engine.models.media_readers import READERS, KindReader
+from engine.models.videos import joined
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Media:
         if not self.readers:
             raise _without_media(folder)
         self._takes: frozenset[str] | None = None
+        self._dtype: Any = None
 
     @property
     def placeholders(self) -> dict[Kind, str]:
@@ -70,10 +72,15 @@ class Media:
         """From now on `inputs` gives what this model's forward pass takes, and nothing else."""
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._takes = frozenset(inspect.signature(inner.forward).parameters)
+        self._dtype = getattr(inner, "dtype", None)
 
     def lay_out(self, text: str, media: Sequence[Medium]) -> Laid:
         """`text` as tokens, each placeholder as the tokens of its medium. Raises RowFault."""
         placeholders = self.placeholders
+        if self._frames_are_pictures and {"image", "video"} <= set(kinds_of(media)):
+            raise RowFault(
+                "it has pictures and videos, and the model takes only one of both in a row"
+            )
         pieces, ordered = in_text_order(text, media, placeholders)
         words: dict[int, str] = {}
         for kind in kinds_of(ordered):
@@ -90,12 +97,25 @@ class Media:
 
         Raises BadInput for a file that can't be read any more.
         """
-        found = self._kinds(ids)
+        if self._frames_are_pictures:
+            # One array has them all, in the order of the rows.
+            made = [self._of_each_kind([row]) for row in rows if row]
+            return self._kinds(ids) | joined(made)
+        return self._kinds(ids) | self._of_each_kind(rows)
+
+    @property
+    def _frames_are_pictures(self) -> bool:
+        return bool(getattr(self.readers.get("video"), "among_pictures", False))
+
+    def _of_each_kind(self, rows: Sequence[Sequence[Medium]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for kind, reader in self.readers.items():
             held = [[one for one in row if one.kind == kind] for row in rows]
             opened = [[self._again(one) for one in row] for row in held if row]
             if opened:
-                found |= self._taken(reader.inputs(opened))
+                taken = self._taken(reader.inputs(opened))
+                # Vision towers convert by themselves; not all that hear do.
+                found |= self._converted(taken) if kind == "audio" else taken
         return found
 
     def save(self, folder: Path, tokenizer: Any) -> None:
@@ -112,6 +132,15 @@ class Media:
             name: value
             for name, value in inputs.items()
             if name not in texts and (self._takes is None or name in self._takes)
+        }
+
+    def _converted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        dtype = self._dtype
+        if dtype is None:
+            return dict(inputs)
+        return {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in inputs.items()
         }
 
     def _open(self, medium: Medium) -> Any:

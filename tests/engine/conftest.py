@@ -174,10 +174,23 @@ def tiny_sound() -> Any:
 
 
 @pytest.fixture(scope="session")
-def sound_folder(tmp_path_factory: pytest.TempPathFactory, tiny_sound: Any) -> Path:
-    """A tiny random Qwen2-Audio (`tiny_sound`)."""
-    into = tmp_path_factory.mktemp("qwen2_audio")
-    return tiny_sound.save_sound_model(into, _save_tokenizer(into))
+def sound_model(tmp_path_factory: pytest.TempPathFactory, tiny_sound: Any) -> Callable[[str], Path]:
+    """`sound_model(family)`: a tiny random model that hears, made once (`tiny_sound`)."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            into = tmp_path_factory.mktemp(family)
+            made[family] = tiny_sound.save_sound_model(family, into, _save_tokenizer(into))
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sound_folder(sound_model: Callable[[str], Path]) -> Path:
+    """A tiny random Qwen2-Audio."""
+    return sound_model("qwen2_audio")
 
 
 @pytest.fixture(scope="session")

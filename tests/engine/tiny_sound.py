@@ -1,4 +1,4 @@
-"""A tiny Qwen2-Audio at random weights, with its processor, and sounds of one tone each."""
+"""Tiny models that hear, at random weights, each with its processor, and sounds of one tone each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ _TEMPLATE = (
 )
 
 
-def save_sound_model(folder: Path, tokenizer: Any, seed: int = 0) -> Path:
-    """Write a Qwen2-Audio (about 0.1 million weights) that reads text as `tokenizer` does."""
+FAMILIES = ("qwen2_audio", "audioflamingo3")
+
+
+def save_sound_model(family: str, folder: Path, tokenizer: Any, seed: int = 0) -> Path:
+    """Write a model of `family` (about 0.1 million weights) that reads text as `tokenizer` does."""
     import torch
     from transformers import (
+        AudioFlamingo3Config,
+        AudioFlamingo3ForConditionalGeneration,
+        AudioFlamingo3Processor,
         Qwen2AudioConfig,
         Qwen2AudioForConditionalGeneration,
         Qwen2AudioProcessor,
@@ -37,30 +43,40 @@ def save_sound_model(folder: Path, tokenizer: Any, seed: int = 0) -> Path:
     tokenizer.add_special_tokens({"additional_special_tokens": tokens})
     tokenizer.chat_template = _TEMPLATE
     tokenizer.save_pretrained(folder)
-    config = Qwen2AudioConfig(
-        audio_config={
-            "num_mel_bins": 16, "encoder_layers": 2, "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 64, "d_model": 32, "max_source_positions": 100, "dropout": 0.0,
-        },
-        text_config={
+    ear = {"num_mel_bins": 16, "max_source_positions": 100, "dropout": 0.0}
+    text: dict[str, Any] = {
             "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 32,
             "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
             "num_key_value_heads": 2, "max_position_embeddings": 1024,
             "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id,
             "bos_token_id": tokenizer.eos_token_id, "tie_word_embeddings": False,
-        },
-        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
-    )  # fmt: skip
+    }  # fmt: skip
+    heard = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
     # Two seconds at the most: 200 frames of the spectrum, 50 places after the encoder.
     extractor = WhisperFeatureExtractor(feature_size=16, sampling_rate=RATE, chunk_length=2)
     torch.manual_seed(seed)
-    model = Qwen2AudioForConditionalGeneration(config)
+    if family == "qwen2_audio":
+        ear |= {"encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 64}
+        ear |= {"d_model": 32}
+        model = Qwen2AudioForConditionalGeneration(
+            Qwen2AudioConfig(audio_config=ear, text_config=text, audio_token_index=heard)
+        )
+        processor = Qwen2AudioProcessor(extractor, tokenizer, chat_template=_TEMPLATE)
+    else:
+        ear |= {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+        ear |= {"hidden_size": 32}
+        model = AudioFlamingo3ForConditionalGeneration(
+            AudioFlamingo3Config(audio_config=ear, text_config=text, audio_token_id=heard)
+        )
+        processor = AudioFlamingo3Processor(
+            extractor, tokenizer, chat_template=_TEMPLATE, audio_token="<|AUDIO|>", max_audio_len=6
+        )
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.normal_(0, 0.1)
     model.save_pretrained(folder)
-    Qwen2AudioProcessor(extractor, tokenizer, chat_template=_TEMPLATE).save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
 

@@ -1,7 +1,7 @@
 """The tokens that a sound becomes, by arithmetic over its head and the model's files.
 
-Follows transformers 5.24's Qwen2AudioProcessor; a test compares both. Of other families only the
-run's own processor knows.
+Follows the processors of transformers 5.24 for Qwen2-Audio and Audio Flamingo 3; a test compares
+both. Of other families only the run's own processor knows.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ def model_rate(folder: Path) -> int:
 
 def longest_samples(folder: Path) -> int | None:
     """How many samples of a sound the model in `folder` hears; None for all."""
+    settings = sound_settings(folder)
+    most = _read(folder / "processor_config.json").get("max_audio_len")
+    if most:  # of families that cut a sound into windows
+        window = int(settings.get("chunk_length") or 30)
+        return int(most) // window * window * model_rate(folder)
     if _read(folder / "config.json").get("model_type") not in _DROPS:
         return None
-    settings = sound_settings(folder)
     return int(settings.get("n_samples") or settings.get("chunk_length", 30) * model_rate(folder))
 
 
@@ -65,12 +69,12 @@ def sound_words(folder: Path, token: str, tokenizer: Any, config: Any) -> Callab
             raise RowFault(refused)
         samples = about_sound(path).samples(rate)
         check_length(path.name, samples, rate, longest)
-        if family != "qwen2_audio":
+        if family not in _COUNTS:
             raise RowFault(
                 "how many tokens its sounds take is known once the run has loaded the model's "
                 "processor"
             )
-        count = _qwen2_audio(samples, settings)
+        count = _COUNTS[family](samples, settings)
         if count < 1:
             raise RowFault(f"the sound {path.name} is too short for the model")
         return token * count
@@ -81,6 +85,21 @@ def sound_words(folder: Path, token: str, tokenizer: Any, config: Any) -> Callab
 def _qwen2_audio(samples: int, settings: Mapping[str, Any]) -> int:
     frames = -(-samples // int(settings.get("hop_length") or 160))
     return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def _flamingo(samples: int, settings: Mapping[str, Any]) -> int:
+    """As Qwen2-Audio, the frames summed over windows."""
+    hop = int(settings.get("hop_length") or 160)
+    window = int(settings.get("chunk_length") or 30) * int(settings.get("sampling_rate") or 16000)
+    whole, rest = divmod(samples, window)
+    frames = whole * -(-window // hop) + -(-rest // hop)
+    return ((frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+_COUNTS: dict[Any, Callable[[int, Mapping[str, Any]], int]] = {
+    "qwen2_audio": _qwen2_audio,
+    "audioflamingo3": _flamingo,
+}
 
 
 def _read(path: Path) -> dict[str, Any]:

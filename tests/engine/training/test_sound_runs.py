@@ -87,6 +87,24 @@ def test_every_method_trains_saves_and_is_loaded_again(
     assert isinstance(answer(config, tmp_path / "run", "<audio>Which tone?", "low.wav"), str)
 
 
+def test_another_family_trains_and_answers(
+    describe: Any, sound_model: Any, make_session: Any, tmp_path: Path
+) -> None:
+    config = describe(
+        model_name_or_path=str(sound_model("audioflamingo3")), max_steps=30,
+        per_device_train_batch_size=5, freeze_multi_modal_projector=False,
+    )  # fmt: skip
+    session, listener = make_session(tmp_path / "run")
+    run_training(config, session)
+    logged = listener.of(StepLogged)
+    assert logged[-1].loss < logged[0].loss * 0.8
+    assert not [line for line in listener.of(LogLine) if "left out" in line.text]
+    asked = "<audio>Which tone?"
+    assert answer(config, tmp_path / "run", asked, "low.wav") != answer(
+        config, Path(config.model_name_or_path), asked, "low.wav"
+    )
+
+
 def test_lora_leaves_the_ear_as_it_is(describe: Any, make_session: Any, tmp_path: Path) -> None:
     from safetensors import safe_open
 
