@@ -265,6 +265,9 @@ ACTIONS: tuple[Action, ...] = (
     ),
     _action("rows.view", "v", _m("view"), _m("Conversation, tokens, raw fields"), "next_view", 5),
     _action(
+        "rows.edit", "E", _m("correct"), _m("Correct the set: name, columns, file"), "edit_set", 8
+    ),
+    _action(
         "rows.thoughts",
         "h",
         _m("thoughts"),

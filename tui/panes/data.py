@@ -18,14 +18,14 @@ from tui.language import _
 from tui.language import marked as _m
 from tui.panes.row_pictures import PicturesOfRows
 from tui.panes.row_places import RowPlaces
+from tui.panes.row_source import source_lines
 from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
 from tui.panes.set_checks import SetChecks
 from tui.panes.thought_views import thought_lines
-from tui.panes.words import row_count
 from tui.shell import shell
 from tui.terminal.colours import Depth, choose_depth
 from tui.widgets.frame import Line, LinesPanel, Span
-from tui.widgets.numbers import size, thousands
+from tui.widgets.numbers import thousands
 from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class DataView(RowPlaces):
         self.pictures = PicturesOfRows(studio, self._pictures_came)
         self.checks = SetChecks(studio, self._check_told)
         self._asked_thoughts: object = None
+        self._verdict_told: object = None
         self._dataset = ""
 
     def compose(self) -> ComposeResult:
@@ -293,27 +294,11 @@ class DataView(RowPlaces):
         return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
 
     def _draw_source(self, entry: DatasetEntry) -> None:
-        info = entry.info
-        if entry.problem is not None:
-            problem = entry.problem
-            lines: list[Line] = [[(visible(problem.what), "error")]]
-            lines.append([(visible(problem.where), "dim")])
-            self.source_panel.set_lines([*lines, [(visible(problem.hint), "text")]])
-            return
-        if info is None:
-            return
-        name = info.path.name if info.path is not None else entry.name
-        first = f"{name} · {entry.kind} · {row_count(entry)} {_('rows')} · {size(entry.size_bytes)}"
-        if entry.shape in ("preference", "text"):
-            first = f"{name} · {entry.kind} · {row_count(entry)} · {size(entry.size_bytes)}"
-        lines = [[(first, "text")]]
-        lines += self.checks.lines(entry.name, max(20, self.source_panel.content_width - 2))
-        if self.row is not None and self.row.dataset == entry.name:
-            lines.append([(_("columns"), "dim"), (_columns(entry, self.row), "text")])
-        reason = self.studio.misfit(entry)
-        if reason:
-            lines.append([(f"{_('not for this stage')}: {engine_text(reason)}", "warning")])
-        self.source_panel.set_lines(lines)
+        checked = self.checks.lines(entry.name, max(20, self.source_panel.content_width - 2))
+        row = self.row if self.row is not None and self.row.dataset == entry.name else None
+        lines = source_lines(entry, row, checked, self.studio.misfit(entry))
+        if lines:
+            self.source_panel.set_lines(lines)
 
     def _check_told(self) -> None:
         shell(self).call_from_thread_later(self._take_check)
@@ -321,9 +306,15 @@ class DataView(RowPlaces):
     def _take_check(self) -> None:
         entry = self.entry_shown
         lines = self.checks.lines(entry.name, 200) if entry is not None else []
-        if lines and self.has_class("narrow"):
-            # The panel that says it has no room there.
-            self.app.notify(" ".join(text for line in lines for text, _role in line))
+        run = self.checks.run
+        told = run is None or run is self._verdict_told
+        verdict = run is not None and (run.state.found is not None or run.state.problem)
+        if lines and verdict and not told and self.has_class("narrow"):
+            # The panel that says it has no room there. Once a check: what comes later is in its
+            # card.
+            self._verdict_told = run
+            words = " ".join(text for line in lines for text, _role in line)
+            self.app.notify(f"{words} {shell(self).keys.sign('rows.check')} {_('shows more')}")
         self.show()
 
     def action_check_set(self) -> None:
@@ -336,6 +327,8 @@ class DataView(RowPlaces):
             self.checks.begin(entry.name)
         elif run.state.found is not None:
             from tui.dialogs.check import CheckCard
+
+            self.app.clear_notifications()  # the card says it too
 
             def chosen(row: int | None) -> None:
                 if row is not None:
@@ -374,6 +367,9 @@ class DataView(RowPlaces):
         self.row_panel.to_top()
         self.show()
 
+    def action_edit_set(self) -> None:
+        shell(self).action_edit_set()
+
     def action_toggle_set(self) -> None:
         entry = self.entry_shown
         if entry is not None:
@@ -383,12 +379,3 @@ class DataView(RowPlaces):
 
 def _problem_of(error: Exception) -> Problem:
     return error.problem if isinstance(error, BadInput) else Problem(str(error))
-
-
-def _columns(entry: DatasetEntry, row: RowView) -> str:
-    """`prompt=instruction  query=input`, where the registry maps them; else the file's own."""
-    from dataclasses import asdict
-
-    mapped = asdict(entry.info.columns) if entry.info is not None else {}
-    pairs = [f"{ours}={theirs}" for ours, theirs in mapped.items() if theirs in row.raw]
-    return "  " + "  ".join(pairs or row.raw)

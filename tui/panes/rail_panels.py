@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tui.studio import Studio
 
 # From here on a dimmed set's reason is told in full.
-WIDE_PANEL = 60
+# Cells of a row before the name, and between that and what is said of the set.
+REASON_AT = 6
 # The stages as they are named for a set that suits several.
 _STAGE_ORDER = ("sft", "rm", "dpo", "kto", "pt", "ppo", "grpo", "rloo", "distill")
 
@@ -171,7 +172,9 @@ class DataPanel(ListPanel):
             used = entry.name in chosen
             # The reasons stand below each other.
             gap = " " * (names - cell_len(visible(entry.name)))
-            told = reason and self.content_width >= WIDE_PANEL
+            # In full, or the stages that it is for stand there.
+            room = self.content_width - names - REASON_AT
+            told = 0 < cell_len(engine_text(reason)) <= room
             rows.append(
                 ListRow(
                     entry.name,
@@ -200,7 +203,12 @@ class DataPanel(ListPanel):
         stages = sorted(self.studio.fits_stages(entry), key=_STAGE_ORDER.index) if dimmed else []
         if not stages:
             return row_count(entry)
-        return f"{_('for')} {', '.join(stages[:2])}" + (" …" if len(stages) > 2 else "")
+        name = cell_len(visible(entry.name)) + REASON_AT
+        for count in (2, 1):
+            told = f"{_('for')} {', '.join(stages[:count])}" + (" …" if stages[count:] else "")
+            if name + cell_len(told) <= self.content_width:
+                break
+        return told
 
     def action_toggle_set(self) -> None:
         if self.cursor_row is not None:

@@ -131,7 +131,11 @@ async def test_the_card_fits_a_narrow_screen(open_screen, home: Path) -> None:
     async with open_screen((80, 24)) as shown:
         view = await opened(shown, home, content())
         await checked(shown, view)
+        # The verdict is told once, though more came later, and not over the card.
+        assert len(shown.app._notifications) == 1
+        assert next(iter(shown.app._notifications)).message.endswith("i shows more")
         await shown.press("i")
         assert isinstance(shown.app.screen, CheckCard) and "39 of 40 rows" in shown.text
+        assert len(shown.app._notifications) == 0
         await shown.press("escape")
         assert shown.dialogs == 0
