@@ -282,6 +282,30 @@ def test_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert set(row["image"]) == {"bytes", "path"}
 
 
+def test_media_within_lists_and_structs_are_not_decoded_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    from PIL import Image
+
+    kinds = {
+        "pictures": datasets.List(datasets.Image()),
+        "turns": datasets.List({"picture": datasets.Image(), "said": datasets.Value("string")}),
+        "sound": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
+        "text": datasets.Value("string"),
+    }
+    one = Image.new("RGB", (2, 2))
+    held = {"pictures": [[one, one]], "turns": [[{"picture": one, "said": "x"}]],
+            "sound": [{"bytes": b"RIFF", "path": None}], "text": ["x"]}  # fmt: skip
+    made = datasets.Dataset.from_dict(held, features=datasets.Features(kinds))
+    made = made.cast_column("sound", datasets.Audio())
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_a, **_o: made)
+    row = open_rows(registry(tmp_path, hf_hub_url="org/set")).raw(0)
+    assert [set(picture) for picture in row["pictures"]] == [{"bytes", "path"}] * 2
+    assert set(row["turns"][0]["picture"]) == {"bytes", "path"}
+    assert row["sound"] == {"bytes": b"RIFF", "path": None}
+
+
 # ModelScope
 
 
