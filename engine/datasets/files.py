@@ -24,6 +24,20 @@ SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt")
 NO_ROWS = f"Put {', '.join(SUFFIXES)} files there."
 # Files of text up to this many bytes are read whole, without an index.
 SMALL = 4 << 20
+# Bytes of its beginning that a file is judged by.
+HEAD = 1 << 16
+# How files begin that people give the name of another kind.
+_OTHER_KINDS = {
+    b"\x1f\x8b": ("packed with gzip", "Give its name the ending .gz behind that of its rows."),
+    b"\x28\xb5\x2f\xfd": ("packed with zstd", "Give its name the ending .zst behind its rows'."),
+    b"PK\x03\x04": ("a zip archive", "Unpack it, and name the file in it."),
+    b"PAR1": ("a parquet file", "Give its name the ending .parquet."),
+    b"ARROW1": ("an arrow file", "Give its name the ending .arrow."),
+    b"version https://git-lfs": (
+        "a pointer of Git LFS, not the file itself",
+        "Fetch the file: git lfs pull",
+    ),
+}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What a line without a row is made of.
 _BLANKS = " \t\r\n\x0b\x0c"
@@ -67,7 +81,7 @@ def open_file(path: Path) -> Rows:
                 len(rows)  # whatever is wrong with it is known now
             return rows
         with path.open("rb") as file:
-            check_encoding(file.read(64), path)
+            check_encoding(file.read(HEAD), path)
         if suffix == ".json":
             return _open_json(path)
         if suffix == ".jsonl":
@@ -89,7 +103,7 @@ def read_json(path: Path) -> Any:
     """Parse a whole JSON file (a BOM is fine). Raises BadInput with line and column."""
     try:
         raw = path.read_bytes()
-        check_encoding(raw[:64], path)
+        check_encoding(raw[:HEAD], path)
         return parse_json(decode(raw, path), path)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -303,13 +317,18 @@ def _read_text(path: Path) -> list[dict[str, str]]:
 
 
 def check_encoding(head: bytes, path: Path) -> None:
-    """Refuse a file whose first bytes show that it is UTF-16 or UTF-32."""
-    if head and not any(head):
+    """Refuse a file whose first bytes show that it holds no rows of text: UTF-16 or UTF-32, packed
+    or a table under another name, a pointer to a file elsewhere."""
+    told = next((told for start, told in _OTHER_KINDS.items() if head.startswith(start)), None)
+    if told is not None:
+        raise bad_file(f"{path.name} is {told[0]}.", path, told[1])
+    if head and not any(head[:64]):
         raise bad_file(
             f"{path.name} begins with zero bytes: it was not written to its end.",
             path,
             "Fetch or write it again.",
         )
+    _ends_of_lines(head, path)
     # Every second byte of plain text is 0 there, with a byte order mark or without.
     bare = len(head) >= 4 and (not any(head[0:16:2]) or not any(head[1:16:2]))
     if head[:2] in _UTF16 or bare:
@@ -317,6 +336,16 @@ def check_encoding(head: bytes, path: Path) -> None:
             f"{path.name} is UTF-16, not UTF-8.",
             path,
             f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > new{path.suffix}",
+        )
+
+
+def _ends_of_lines(head: bytes, path: Path) -> None:
+    """Refuse lines that end as on old Macs: all of the file would be one row."""
+    if inner_suffix(path) in (".jsonl", ".txt") and b"\r" in head.strip() and b"\n" not in head:
+        raise bad_file(
+            f"{path.name} ends its lines with carriage returns alone.",
+            path,
+            f"Convert it: tr '\\r' '\\n' < {path.name} > new{path.suffix}",
         )
 
 

@@ -284,6 +284,8 @@ def read_entry(name: str, value: Any, folder: Path, anywhere: bool = False) -> D
             where,
             "Run the script once yourself, save its rows as JSON Lines, and give file_name.",
         )
+    if isinstance(value.get("num_samples"), int) and value["num_samples"] < 1:
+        raise _bad("num_samples must be 1 or more.", where, "Leave it out to take every row.")
     if not any(value.get(key) for key in _SOURCES):
         raise _bad(f"The entry {name!r} has no source.", where, "Give it a file_name.")
     formatting: Any = value.get("formatting") or "alpaca"

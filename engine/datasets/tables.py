@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
@@ -27,9 +28,13 @@ class ParquetRows:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as parquet
 
+        self._path = path
+        # Where each damaged row group can't be read any further, and why.
+        self._broken: dict[int, tuple[int, str]] = {}
         self._file = parquet.ParquetFile(path)
         meta = self._file.metadata
         groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        self.names: list[str] = self._file.schema_arrow.names
         self._ends = list(accumulate(group.num_rows for group in groups))
         self._bytes = [group.total_byte_size for group in groups]
         # What is held: the group, the number of its first row, the rows, and how they go on.
@@ -43,9 +48,28 @@ class ParquetRows:
         if not 0 <= index < len(self):
             raise IndexError(index)
         with self._lock:
-            first, table = self._holding(index)
-        row: dict[str, Any] = table.slice(index - first, 1).to_pylist()[0]
+            first, table = self._readable(index)
+        try:
+            row: dict[str, Any] = table.slice(index - first, 1).to_pylist()[0]
+        except UnicodeDecodeError:
+            raise damaged_row(self._path, "it holds text that is not UTF-8") from None
         return row
+
+    def _readable(self, index: int) -> tuple[int, Any]:
+        """As `_holding`. Raises BadInput for a damaged group, read to its fault only once."""
+        import pyarrow
+
+        group = bisect.bisect_right(self._ends, index)
+        first, reason = self._broken.get(group, (index + 1, ""))
+        if index >= first:
+            raise damaged_row(self._path, reason)
+        try:
+            return self._holding(index)
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it is damaged"
+            self._held = None
+            self._broken[group] = index, reason
+            raise damaged_row(self._path, reason) from None
 
     def _holding(self, index: int) -> tuple[int, Any]:
         """Rows that hold `index`, and the number of their first."""
@@ -82,13 +106,49 @@ class ArrowRows:
             # `datasets` writes the streaming form under the same suffix.
             source.seek(0)
             self._table = pyarrow.ipc.open_stream(source).read_all()
+        self._path = path
+        self.names: list[str] = self._table.schema.names
+        self._batches = self._table.to_batches()
+        self._ends = list(accumulate(batch.num_rows for batch in self._batches))
+        # What is wrong with each batch that was looked at, empty where nothing is.
+        self._faults: dict[int, str] = {}
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row: dict[str, Any] = self._table.slice(index, 1).to_pylist()[0]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        place = bisect.bisect_right(self._ends, index)
+        if place not in self._faults:
+            self._faults[place] = self._fault(place)
+        if self._faults[place]:
+            raise damaged_row(self._path, self._faults[place])
+        first = self._ends[place - 1] if place else 0
+        row: dict[str, Any] = self._batches[place].slice(index - first, 1).to_pylist()[0]
         return row
+
+    def _fault(self, place: int) -> str:
+        """The file is mapped as it is: a damaged one would lead pyarrow out of its memory."""
+        import pyarrow
+
+        try:
+            self._batches[place].validate(full=True)
+        except pyarrow.ArrowException as error:
+            return str(error).splitlines()[0].rstrip(".")
+        return ""
+
+
+def damaged_row(path: Path, reason: str) -> BadInput:
+    """The error for a row of a table that can't be read; one sentence for all of its group."""
+    return BadInput(
+        Problem(
+            f"the row can't be read: {reason}",
+            str(path),
+            "The file is damaged: fetch or write it again.",
+            "dataset",
+        )
+    )
 
 
 def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,8 +182,21 @@ def open_table(path: Path) -> ParquetRows | ArrowRows:
 
         file = unpack(path)
     try:
-        return ParquetRows(file) if inner_suffix(path) == ".parquet" else ArrowRows(file)
-    except (pyarrow.ArrowException, ValueError) as error:
+        rows = ParquetRows(file) if inner_suffix(path) == ".parquet" else ArrowRows(file)
+        twice = [name for name, count in Counter(rows.names).items() if count > 1]
+        if twice:
+            raise BadInput(
+                Problem(
+                    f"{path.name} has two columns named {twice[0]!r}.",
+                    str(path),
+                    "Rename one.",
+                    "dataset",
+                )
+            )
+        return rows
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's word, not pyarrow's
         reason = str(error).splitlines()[0].rstrip(".")
         raise BadInput(
             Problem(

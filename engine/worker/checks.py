@@ -69,8 +69,11 @@ class CheckRun:
             self._work()
         except Stopped:
             pass
-        except (FinetuiError, OSError) as error:
+        except FinetuiError as error:
             self._now(problem=str(error))
+        except OSError as error:
+            name, reason = self.state.dataset, error.strerror or str(error)
+            self._now(problem=f"{name} can't be read: {reason}.")
         except BaseException as error:
             self._now(problem=f"The check failed: {type(error).__name__}: {error}")
             raise

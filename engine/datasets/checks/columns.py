@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 
 from engine.datasets.checks.facts import Finding
-from engine.datasets.registry import Columns
+from engine.datasets.registry import Columns, DatasetInfo
 from engine.datasets.rows import RowIndex
 from engine.problem import BadInput
 
@@ -49,6 +49,21 @@ def column_findings(rows: RowIndex) -> tuple[Finding, ...]:
             for name in names:
                 if getattr(columns, ours) is None and holds[name] and name not in listed:
                     found.append(_left_out(name, ours))
+    one = next(iter(seen)) if len(seen) == 1 else ""
+    if any(sign in one for sign in ";\t"):
+        found.append(
+            Finding(
+                "one column",
+                "warning",
+                1,
+                (),
+                f"its one column is {one!r}",
+                f"the file has one column, {one!r}: commas must stand between columns, not "
+                "semicolons or tabs",
+            )
+        )
+    if not rows.info.said_columns and not one and rows.info.shape != "text":
+        found += _defaults_missing(rows.info, seen)
     if rows.info.said_columns:
         for ours in columns.__dataclass_fields__:
             name = getattr(columns, ours)
@@ -65,6 +80,31 @@ def column_findings(rows: RowIndex) -> tuple[Finding, ...]:
                     )
                 )
     return tuple(found)
+
+
+def _defaults_missing(info: DatasetInfo, seen: set[str]) -> list[Finding]:
+    """Columns that an entry without `columns` reads, and the file has none of that name."""
+    columns = info.columns
+    if info.formatting == "alpaca":
+        needed = [columns.prompt, columns.response]
+        if info.ranking:
+            needed = [columns.prompt, columns.chosen, columns.rejected]
+    else:
+        needed = [columns.messages]
+    has = ", ".join(sorted(seen)[:8])
+    return [
+        Finding(
+            "missing column",
+            "warning",
+            1,
+            (),
+            f"no row has a column {name!r}",
+            f"no row has a column {name!r}; the file's are {has} (name them in the registry's "
+            "columns)",
+        )
+        for name in needed
+        if name is not None and name not in seen
+    ]
 
 
 def _left_out(name: str, ours: str) -> Finding:

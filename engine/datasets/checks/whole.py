@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _CONTENT = tuple(field.name for field in fields(Example) if field.name != "source_row")
 _KEPT_ROWS = 1000
+SAME_PAIR = "its better and its worse answer are the same"
 MASKED = "the template leaves nothing of its answer to train on"
 # The stage that a shape of rows is for, where nobody says another.
 _STAGE = {"preference": "dpo", "feedback": "kto", "text": "pt"}
@@ -117,6 +118,7 @@ class _Check:
         self.tokens_lost = self.trained = 0
         self.empty = self.unfilled = self.tools = self.talks = 0
         self.thoughts = 0.0
+        self.labels: set[bool] = set()
 
     def run(
         self,
@@ -177,6 +179,8 @@ class _Check:
     def _unencoded(self, good: Sequence[Example]) -> None:
         for example in good:
             reason = self._media_fault(example)
+            if not reason and example.chosen is not None and example.chosen == example.rejected:
+                reason = SAME_PAIR
             if reason:
                 self._bad(RowProblem(self.rows.name, example.source_row, reason))
             else:
@@ -225,6 +229,8 @@ class _Check:
 
     def _text(self, example: Example) -> None:
         row = example.source_row
+        if example.label is not None:
+            self.labels.add(example.label)
         self.unfilled += has_placeholders(example)
         self.tools += bool(example.tools)
         self.numbers.append(row)
@@ -332,6 +338,10 @@ class _Check:
             say("same answer", "warning" if share >= 0.05 else "note", words.same_answer)
         for kind, sentence in words.OF_TEXTS.items():
             say(kind, "warning", sentence)
+        if len(self.labels) == 1 and self.readable > 1:
+            (label,) = self.labels
+            said = words.one_sided(label)
+            made.append(Finding("one-sided", "warning", self.readable, (), *said))
         return made
 
 

@@ -110,6 +110,13 @@ def mojibake(count: int, met: str) -> tuple[str, str]:
     )
 
 
+def one_sided(label: bool) -> tuple[str, str]:
+    """Of feedback that is all of one kind."""
+    if label:
+        return "every row is liked", "Every row is marked as liked: kto learns from both kinds."
+    return "no row is liked", "No row is marked as liked: kto learns from both kinds."
+
+
 def cut(count: int, share: float, cutoff: int, lost: int, total: int) -> tuple[str, str]:
     """Of rows that the cutoff cuts: `lost` of `total` tokens."""
     short = f"{share:.1%} cut at {cutoff:,} tokens"

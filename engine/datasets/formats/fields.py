@@ -32,7 +32,7 @@ def label_field(row: Mapping[str, Any], column: str) -> bool:
     if isinstance(value, bool):
         return value
     # CSV has only text, and some exporters write 0 and 1.
-    words = {"true": True, "false": False, "1": True, "0": False}
+    words = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
     found = words.get(str(value).strip().lower())
     if found is None:
         raise RowFault(f"{column!r} must be true or false, not {shown(value)}")
@@ -55,12 +55,16 @@ def tools_field(row: Mapping[str, Any], column: str | None) -> tuple[Mapping[str
         value = [value]
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
         raise RowFault(f"{column!r} must be a list of tool descriptions")
-    return tuple(
+    tools = tuple(
         tool
         if isinstance(tool.get("function"), Mapping)
         else {"type": "function", "function": tool}
         for tool in value
     )
+    for tool in tools:
+        if not isinstance(tool["function"].get("name"), str):
+            raise RowFault(f"a tool in {column!r} has no name: {shown(tool['function'])}")
+    return tools
 
 
 def media_field(row: Mapping[str, Any], columns: Columns) -> tuple[Medium, ...]:

@@ -17,9 +17,9 @@ _MOST_LINE = 1 << 28
 
 def find_layout(path: Path, suffix: str, pread: Pread) -> Layout:
     """The layout of a json, jsonl, csv or txt file. Raises BadInput for one that has none."""
-    from engine.datasets.files import bad_file, check_encoding, decode, parse_json
+    from engine.datasets.files import HEAD, bad_file, check_encoding, decode, parse_json
 
-    check_encoding(pread(64, 0), path)
+    check_encoding(pread(HEAD, 0), path)
     if suffix == ".csv":
         return CsvLayout(path)
     if suffix == ".txt":

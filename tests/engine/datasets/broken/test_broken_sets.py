@@ -87,6 +87,6 @@ def test_the_run_leaves_out_what_the_check_names(
         return
     assert not case.fatal
     assert sorted(problem.row for problem in prepared.dropped) == sorted(case.bad)
-    assert len(prepared.train) == case.usable
+    assert stage == "pt" or len(prepared.train) == case.usable  # texts are packed
     if case.bad:
         assert any("left out" in note for note in prepared.notes)
