@@ -9,7 +9,7 @@ from typing import Any
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.video_counts import in_pairs
 from engine.datasets.media.videos import FrameChoice, Frames, read_video
-from engine.models.videos import Patched, Stacked, lent, video_half
+from engine.models.videos import Half, lent, video_half
 from engine.problem import BadInput, Problem
 
 _FRAMES = "pixel_values_videos"
@@ -20,15 +20,18 @@ class VideoReader:
 
     The processor is told not to choose frames again, and where in the video each stood: some
     families write those times into the text (Qwen3-VL), others count positions by them
-    (Qwen2.5-VL). `half` is what the processor lacks without torchvision.
+    (Qwen2.5-VL). `half` is what the processor lacks without torchvision. `among_pictures` tells
+    that the model takes frames as pictures, and one of both in a row.
     """
 
-    def __init__(self, processor: Any, config: Any, half: Patched | Stacked | None) -> None:
+    def __init__(self, processor: Any, config: Any, half: Half | None) -> None:
         self.processor = processor
         self.placeholder = str(processor.video_token)
         self.token_ids = tuple(one for one in processor.video_token_ids if one is not None)
         self.choice = FrameChoice.of(config)
         self._half = half
+        names = (half or processor.video_processor).model_input_names
+        self.among_pictures = _FRAMES not in names
 
     def open(self, path: Path) -> Frames:
         return read_video(path, self.choice)
@@ -46,7 +49,9 @@ class VideoReader:
         found: dict[str, Any] = {}
         for name, first in made[0].items():
             values = [one[name] for one in made]
-            if name == _FRAMES and first.ndim == 5:
+            if self.among_pictures:
+                found[name] = torch.cat(values, dim=1)
+            elif name == _FRAMES and first.ndim == 5:
                 found[name] = _side_by_side(values, type(self.processor).__name__)
             elif isinstance(first, torch.Tensor):
                 found[name] = torch.cat(values)
@@ -83,9 +88,6 @@ def videos_of(processor: Any, folder: Path, config: Any) -> VideoReader | None:
     if own is None:
         half = video_half(folder)
         return None if half is None else VideoReader(processor, config, half)
-    # InternVL and SmolVLM hand frames on among their pictures, which are read apart here.
-    if _FRAMES not in own.model_input_names or hasattr(processor, "multimodal_pattern"):
-        return None
     return VideoReader(processor, config, None)
 
 

@@ -7,7 +7,8 @@ out, which is written here after `video_processing_*.py` of transformers 5.24:
 
 - Qwen2-VL, Qwen2.5-VL: each frame resized within the pixels of a frame; then patches of two frames;
 - Qwen3-VL, Qwen3.5: the same with pixels counted over all frames of the video;
-- LLaVA-NeXT-Video, Video-LLaVA, LLaVA-OneVision: frames of one size, stacked.
+- LLaVA-NeXT-Video, Video-LLaVA, LLaVA-OneVision: frames of one size, stacked;
+- SmolVLM: frames of one size, handed on as its pictures are.
 
 The text that stands for a video is the processor's own work, here as with torchvision: it asks its
 `video_processor`, and `lent` puts one in its place.
@@ -20,7 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.datasets.media.video_counts import PATCHED, QWEN3, STACKED, frame_size, video_settings
+from engine.datasets.media.video_counts import (
+    FRAMED,
+    PATCHED,
+    QWEN3,
+    STACKED,
+    frame_size,
+    video_settings,
+)
 from engine.models.folder import read_json
 
 if TYPE_CHECKING:
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def lent(processor: Any, half: Patched | Stacked | None) -> Iterator[None]:
+def lent(processor: Any, half: Half | None) -> Iterator[None]:
     """A processor that was loaded without torchvision with a video half, for as long as it works
     on videos: what is written into its files is no concern of the half. None leaves it its own."""
     if half is None:
@@ -44,13 +52,15 @@ def lent(processor: Any, half: Patched | Stacked | None) -> Iterator[None]:
             processor.video_processor = before
 
 
-def video_half(folder: Path) -> Patched | Stacked | None:
+def video_half(folder: Path) -> Half | None:
     """The video half for the model in `folder`; None for a family that isn't known here."""
     kind = str(read_json(folder / "config.json").get("model_type"))
     if kind in PATCHED:
         return Patched(video_settings(folder), PATCHED[kind] is QWEN3)
     if kind in STACKED:
         return Stacked(video_settings(folder))
+    if kind in FRAMED:
+        return Framed(video_settings(folder))
     return None
 
 
@@ -154,6 +164,40 @@ class Stacked:
             "pixel_values_videos": torch.stack(found) if same else found,
             "video_metadata": _metadata(video_metadata),
         }
+
+
+class Framed:
+    """SmolVLM's way: frames are pictures that are not split, `pixel_values` (1, frames, 3, height,
+    width) of one video with their `pixel_attention_mask`."""
+
+    model_input_names = ("pixel_values", "pixel_attention_mask")
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        from transformers import SmolVLMImageProcessorPil
+
+        self._pictures: Any = SmolVLMImageProcessorPil(**settings, do_image_splitting=False)
+
+    def __call__(
+        self, videos: Sequence[Any], video_metadata: Sequence[Any] = (), **_: Any
+    ) -> dict[str, Any]:
+        """The tensors of one video (frames, height, width, 3)."""
+        (video,) = videos
+        found = self._pictures(images=[list(video)], return_tensors="pt")
+        return {
+            **{name: found[name] for name in self.model_input_names},
+            "video_metadata": _metadata(video_metadata),
+        }
+
+
+Half = Patched | Stacked | Framed
+
+
+def joined(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The pictures and frames of rows, each (1, pictures, …), one behind the other."""
+    import torch
+
+    names = made[0] if made else {}
+    return {name: torch.cat([one[name].flatten(0, 1) for one in made])[None] for name in names}
 
 
 def patches_of(

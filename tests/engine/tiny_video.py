@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_next_video", "video_llava",
-            "llava_onevision")  # fmt: skip
+            "llava_onevision", "smolvlm")  # fmt: skip
 _QWEN_TOKENS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 _LLAVA_TOKENS = ["<image>", "<video>"]
 # As the published templates write a turn.
@@ -32,8 +32,10 @@ def save_video_model(family: str, folder: Path, tokenizer: Any, seed: int = 0) -
     torch.manual_seed(seed)
     qwen = family.startswith("qwen")
     tokens = _QWEN_TOKENS if qwen else _LLAVA_TOKENS
+    if family == "smolvlm":
+        tokens = [*_LLAVA_TOKENS, "<fake_token_around_image>", "<global-img>"]
     tokenizer.add_special_tokens({"additional_special_tokens": [*tokens, "<|im_start|>"]})
-    shown = [f"<|vision_start|>{pad}<|vision_end|>" for pad in tokens[2:]] if qwen else tokens
+    shown = [f"<|vision_start|>{pad}<|vision_end|>" for pad in tokens[2:]] if qwen else tokens[:2]
     tokenizer.chat_template = _TEMPLATE % tuple(shown)
     tokenizer.save_pretrained(folder)
     text = {
@@ -49,7 +51,7 @@ def save_video_model(family: str, folder: Path, tokenizer: Any, seed: int = 0) -
         "bos_token_id": tokenizer.eos_token_id,
         "tie_word_embeddings": False,
     }
-    build = _qwen if qwen else _llava
+    build = _qwen if qwen else _smolvlm if family == "smolvlm" else _llava
     model, processor = build(family, tokenizer, text)
     # Weights large enough that a frame reaches the head, and is learnt within a few steps.
     torch.manual_seed(seed)
@@ -192,6 +194,27 @@ def _llava(family: str, tokenizer: Any, text: dict[str, Any]) -> tuple[Any, Any]
         image_processor=pixels, tokenizer=tokenizer, **options
     )
     return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
+
+
+def _smolvlm(family: str, tokenizer: Any, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    config = transformers.SmolVLMConfig(
+        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+                       "num_attention_heads": 4, "image_size": 32, "patch_size": 8},
+        text_config={"model_type": "llama", **text},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    pixels = transformers.SmolVLMImageProcessorPil(
+        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}, do_image_splitting=True
+    )
+    processor = _without_video("SmolVLMProcessor")(
+        image_processor=pixels, tokenizer=tokenizer, image_seq_len=4
+    )
+    return transformers.SmolVLMForConditionalGeneration(config), processor
 
 
 def _without_video(name: str) -> Any:

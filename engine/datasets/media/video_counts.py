@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.videos import FrameChoice, VideoFacts, about_video
+from engine.installed import is_installed
 
 # What each family's video processor has where the model's files say nothing.
 QWEN2: dict[str, Any] = {
@@ -48,6 +50,10 @@ STACKED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("llava_next_video", "video_llava"), CROPPED),
     "llava_onevision": SQUARE,
 }
+# Frames among the pictures.
+FRAMED: dict[str, dict[str, Any]] = {
+    "smolvlm": {"size": {"longest_edge": 4 * 364}, "max_image_size": {"longest_edge": 364}}
+}
 _KNOWN = (
     "size", "crop_size", "patch_size", "temporal_patch_size", "merge_size", "min_pixels",
     "max_pixels", "do_resize", "do_center_crop", "do_rescale", "rescale_factor", "do_normalize",
@@ -60,7 +66,7 @@ WordsOf = Callable[[Path], str]
 def takes_videos(model: Mapping[str, Any]) -> bool:
     """Whether the model with this config.json is of a family whose videos are read here."""
     kind = str(model.get("model_type"))
-    return kind in PATCHED or kind in STACKED
+    return kind in PATCHED or kind in STACKED or kind in FRAMED
 
 
 def video_settings(folder: Path) -> dict[str, Any]:
@@ -77,7 +83,13 @@ def video_settings(folder: Path) -> dict[str, Any]:
     )
     kind = str(_read(folder / "config.json").get("model_type"))
     own = {name: value for name, value in found.items() if name in _KNOWN and value is not None}
-    return {**(PATCHED.get(kind) or STACKED.get(kind) or {}), **own}
+    if kind in FRAMED:
+        if found.get("max_image_size"):
+            own["max_image_size"] = found["max_image_size"]
+        if found.get("video_sampling"):
+            own["size"] = found["video_sampling"]["video_size"]
+    usual = PATCHED.get(kind) or STACKED.get(kind) or FRAMED.get(kind) or {}
+    return {**usual, **own}
 
 
 def video_words(folder: Path, token: str, tokenizer: Any, config: Any) -> WordsOf:
@@ -96,6 +108,8 @@ def video_words(folder: Path, token: str, tokenizer: Any, config: Any) -> WordsO
             return _patched_words(model, settings, token, tokenizer, facts, places, size)
         if kind in STACKED:
             return token * _stacked_tokens(model, settings | whole, len(places))
+        if kind in FRAMED and is_installed("num2words"):
+            return _framed_words(model, whole, tokenizer, facts, places)
         raise RowFault(
             "how many tokens its videos take is known once the run has loaded the model's processor"
         )
@@ -162,6 +176,25 @@ def _patched_words(
         seconds = (filled[first] / facts.fps + last / facts.fps) / 2
         text += f"<{seconds:.1f} seconds>{opening}{tokens}{closing}"
     return text
+
+
+def _framed_words(
+    model: Mapping[str, Any], whole: Mapping[str, Any], tokenizer: Any, facts: VideoFacts,
+    places: Sequence[int],
+) -> str:  # fmt: skip
+    from num2words import num2words
+
+    token = tokenizer.backend.id_to_token(model.get("image_token_id"))
+    fake = "<fake_token_around_image>"
+    frame = f"{fake}<global-img>{token * int(whole.get('image_seq_len') or 169)}{fake}"
+    text = (
+        f"You are provided the following series of {num2words(len(places))} frames from a "
+        f"{timedelta(seconds=int(facts.seconds))} [H:MM:SS] video.\n"
+    )
+    for place in places:
+        seconds = place / facts.fps
+        text += f"\nFrame from {int(seconds // 60):02d}:{int(seconds % 60):02d}:{frame}"
+    return f"{text}\n\n"
 
 
 def _stacked_tokens(model: Mapping[str, Any], settings: Mapping[str, Any], frames: int) -> int:

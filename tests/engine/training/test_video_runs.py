@@ -20,7 +20,7 @@ pytest.importorskip("av")
 FAMILIES = ("qwen2_vl", "llava_next_video")
 MORE = tuple(
     pytest.param(name, marks=pytest.mark.slow)
-    for name in ("qwen2_5_vl", "qwen3_vl", "video_llava", "llava_onevision")
+    for name in ("qwen2_5_vl", "qwen3_vl", "video_llava", "llava_onevision", "smolvlm")
 )
 
 

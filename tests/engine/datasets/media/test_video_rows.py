@@ -19,7 +19,7 @@ from engine.datasets.medium import Medium
 
 pytest.importorskip("av")
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_next_video", "video_llava",
-            "llava_onevision")  # fmt: skip
+            "llava_onevision", "smolvlm")  # fmt: skip
 
 
 def settings(model: Path, folder: Path, **changes: Any) -> Any:
@@ -61,10 +61,13 @@ def test_counting_and_the_models_processor_agree_token_by_token(
     assert [row.ids for row in counted] == [row.ids for row in read]
     assert [row.trained for row in counted] == [row.trained for row in read]
     # And there are as many of these tokens as the model has features to put in their place.
-    tokens = sum(row.ids.count(seen.readers["video"].token_ids[0]) for row in read[:1])
+    (token,) = seen.readers["video"].token_ids or seen.readers["image"].token_ids
+    tokens = read[0].ids.count(token)
     made = seen.inputs(torch.tensor([read[0].ids]), [list(read[0].media)])
     if "video_grid_thw" in made:
         assert tokens == int(made["video_grid_thw"].prod()) // 4
+    elif family == "smolvlm":
+        assert tokens == 4 * made["pixel_values"].shape[1]
     else:
         frames = made["pixel_values_videos"].shape[1]
         assert tokens == {"llava_next_video": 4 * frames, "video_llava": 17 * frames,
@@ -197,3 +200,29 @@ print([name for name in ("torch", "transformers") if name in sys.modules])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_frames_among_pictures_stand_in_the_order_of_the_rows(
+    video_folder: Any, video_set: Path, tmp_path: Path
+) -> None:
+    import torch
+    from PIL import Image
+
+    from engine.models.processor import see_through
+
+    pytest.importorskip("num2words")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    folder = video_folder("smolvlm")
+    config = settings(folder, video_set)
+    encoder = Encoder(folder, config)
+    media = see_through(encoder, folder, config)
+    assert media is not None
+    picture, video = Medium("image", str(tmp_path / "red.png")), Medium("video", "both.avi")
+    ids = torch.zeros(3, 4, dtype=torch.long)
+    apart = [media.inputs(ids[:1], [[one]])["pixel_values"] for one in (video, picture)]
+    together = media.inputs(ids, [[video], [], [picture]])
+    assert torch.equal(together["pixel_values"], torch.cat(apart, dim=1))
+    assert together["pixel_attention_mask"].shape[1] == together["pixel_values"].shape[1]
+    turns = Message("user", "<video>Like <image>?"), Message("assistant", "yes")
+    (refused,) = encoder.encode_batch([Example("conversation", 1, turns, media=(picture, video))])
+    assert "the model takes only one of both in a row" in str(refused)
