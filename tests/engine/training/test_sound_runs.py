@@ -105,6 +105,23 @@ def test_another_family_trains_and_answers(
     )
 
 
+@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
+@pytest.mark.parametrize("precision", ["bf16", "pure_bf16"])
+def test_sounds_train_in_sixteen_bits(
+    family: str, precision: str, describe: Any, sound_model: Any, make_session: Any, tmp_path: Path
+) -> None:
+    changes = {"bf16": precision == "bf16", "pure_bf16": precision == "pure_bf16"}
+    config = describe(
+        model_name_or_path=str(sound_model(family)),
+        max_steps=2,
+        freeze_vision_tower=False,
+        **changes,
+    )
+    session, listener = make_session(tmp_path / "run")
+    run_training(config, session)
+    assert [step.loss > 0 for step in listener.of(StepLogged)] == [True, True]
+
+
 def test_lora_leaves_the_ear_as_it_is(describe: Any, make_session: Any, tmp_path: Path) -> None:
     from safetensors import safe_open
 
