@@ -39,6 +39,8 @@ _FEW_LETTERS, _VERY_FEW = 9, 6
 # Texts are no longer than this (a traceback is not looked through), and have few sentences.
 _LONGEST, _MOST_SENTENCES = 4000, 8
 _MOST_TEMPLATES = 4
+# A name before what is said of it has at most so many words.
+_LONGEST_NAME = 2
 
 
 def engine_text(text: str) -> str:
@@ -82,6 +84,7 @@ class Template:
         self.translation = PLACE.split(translation)
         kept = "".join(self.pieces[::2])
         self.letters = sum(map(str.isalpha, kept))
+        self.signs = _signs(kept)
         # `{0} is empty`: too little to go by, unless what it holds is clear in itself.
         self.is_vague = self.letters < _FEW_LETTERS and not source[0].isupper()
         # `stage {0}`, `{0} or {1}`: a few words of a sentence, which hold a name or a number.
@@ -136,7 +139,7 @@ class Sentences:
         return text[: len(text) - ends[0]] + self._best(inner)[1] + text[ends[1] :]
 
     def _best(self, text: str) -> tuple[int, str]:
-        """How many letters of `text` are known, and its translation."""
+        """How many signs of `text` are known, and its translation."""
         known = self._known.get(text)
         if known is None:
             if len(self._known) > 4000:
@@ -145,14 +148,9 @@ class Sentences:
         return known
 
     def _found(self, text: str) -> tuple[int, str]:
-        exact = self._exact.get(text)
-        if exact is not None:
-            return sum(map(str.isalpha, text)), exact
-        found = [(0, text)]
-        for template, values in self._matching(text):
-            filled = self._filled(template, values)
-            if filled is not None:
-                found.append(filled)
+        found = [self._whole(text)]
+        if found[0][0] * 2 < _signs(text):
+            found.append(self._behind_a_name(text))
         ends = [one.end() for one in _SENTENCE_END.finditer(text)]
         for end in ends[:_MOST_SENTENCES]:
             first, rest = self._best(text[: end - 1]), self._best(text[end:])
@@ -165,13 +163,30 @@ class Sentences:
         if "; " in text:
             found.append(self._in_parts(text, "; ", "；"))
         best = max(found, key=lambda one: one[0])
-        for sign, wide in ((", ", "、"), (" and ", "和"), (": ", "：")):
+        for sign, wide in ((": ", "："), (", ", "、"), (" and ", "和")):
             if not best[0] and sign in text:
                 best = self._in_parts(text, sign, wide)
         if not best[0] and text.endswith("."):
             known, words = self._best(text[:-1])
             best = (known, words + "。") if known else best
         return best
+
+    def _whole(self, text: str) -> tuple[int, str]:
+        """A text as one sentence of the catalogue."""
+        exact = self._exact.get(text)
+        if exact is not None:
+            return _signs(text), exact
+        found = [self._filled(*one) for one in self._matching(text)]
+        return max((one for one in found if one), key=lambda one: one[0], default=(0, text))
+
+    def _behind_a_name(self, text: str) -> tuple[int, str]:
+        """`rows.json.gz can't be unpacked: it is damaged.`: a name and what is said of it."""
+        stop = text.endswith(".")
+        for blank in list(re.finditer(" (?!an? |the )", text))[:_LONGEST_NAME]:
+            known, words = self._whole(text[blank.end() :].removesuffix("."))
+            if known >= _FEW_LETTERS:
+                return known, _after(text[: blank.end()], words) + ("。" if stop else "")
+        return 0, text
 
     def _matching(self, text: str) -> list[tuple[Template, tuple[str, ...]]]:
         found = []
@@ -180,23 +195,23 @@ class Sentences:
                 values = template.match(text)
                 if values is not None:
                     found.append((template, values))
-        found.sort(key=lambda one: -one[0].letters)
+        found.sort(key=lambda one: -one[0].signs)
         return found[:_MOST_TEMPLATES]
 
     def _filled(self, template: Template, values: tuple[str, ...]) -> tuple[int, str] | None:
-        letters, filled = template.letters, []
+        signs, filled = template.signs, []
         for value in values:
             known, words = self._value(value)
             if " " in value.replace(", ", ",") and (
                 template.holds_names or (template.is_vague and not known)
             ):
                 return None
-            letters += known
+            signs += known
             filled.append(words)
         text = ""
         for number, piece in enumerate(template.translation):
             text = _after(text, filled[int(piece)] if number % 2 else piece)
-        return letters, text
+        return signs, text
 
     def _value(self, value: str) -> tuple[int, str]:
         """What stands in a place: a name or number as it is, words in the screen's language."""
@@ -215,9 +230,15 @@ class Sentences:
         parts = (text.removesuffix(".") if stop else text).split(sign, 1 if sign == ": " else -1)
         told = [self._value(part) for part in parts]
         known = sum(one for one, _words in told)
-        if not known:
+        is_list = sign in (", ", " and ")
+        strange = any(not one and " " in words for one, words in told)
+        if not known or (is_list and strange):
             return 0, text
         return known, wide.join(words for _known, words in told) + ("。" if stop else "")
+
+
+def _signs(text: str) -> int:
+    return len("".join(text.split()))
 
 
 def _after(text: str, more: str) -> str:

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.datasets import check_dataset, open_rows
 from tui import engine_text as module
 from tui import language
 from tui.engine_text import PLACE, Sentences, engine_text, read_messages
@@ -116,6 +115,10 @@ def test_english_stays_as_it_is() -> None:
             "There is no file a.yaml. [/sets, row 3] Check the path.",
             "没有文件 a.yaml。[/sets，第 3 行] 检查路径。",
         ),
+        (
+            "a set.json.gz can't be unpacked: it is damaged.",
+            "a set.json.gz 无法解压：已损坏。",
+        ),
         # What a library says stays English inside.
         (
             "The model can't be loaded: Unrecognized model in /tmp/x",
@@ -166,6 +169,8 @@ def test_a_language_without_a_catalogue_stays_english(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("chinese")
 def test_what_a_check_says_is_known(tmp_path: Path) -> None:
     """The verdict, the reasons and the findings of a set with faults, said by the engine."""
+    from engine.datasets import check_dataset, open_rows
+
     rows = [
         {"instruction": "What is 2 + 2?", "output": "4"},
         {"instruction": "What is 2 + 2?", "output": "4"},

@@ -31,23 +31,49 @@ _OTHER_FILES = (
     "engine/worker/form_notes.py",
     "engine/worker/quiet.py",
 )
+# What Python and the system say of a file, which the engine passes on.
+_SAID_BY_PYTHON = tuple(
+    said
+    for text in (
+        "Expecting value",
+        "Expecting property name enclosed in double quotes",
+        "Expecting ',' delimiter",
+        "Expecting ':' delimiter",
+        "Illegal trailing comma before end of object",
+        "Illegal trailing comma before end of array",
+        "Extra data",
+        "Invalid control character at",
+        "Unterminated string starting at",
+        "Unexpected end of data",
+        "Compressed file ended before the end-of-stream marker was reached",
+        "Not a gzipped file",
+        "No such file or directory",
+        "Permission denied",
+        "No space left on device",
+        "Is a directory",
+        "Not a directory",
+        "File exists",
+        "File name too long",
+        "Read-only file system",
+        "Disk quota exceeded",
+        "Too many levels of symbolic links",
+        "Too many open files",
+        "Connection refused",
+        "Connection reset by peer",
+    )
+    # The engine begins it small where it stands inside a sentence.
+    for said in (text, text[0].lower() + text[1:])
+)
+# What these say of files and settings is a finished sentence too, shown as the engine's are.
+_SCREEN_FILES = ("tui/keys.py", "tui/remembered.py", "tui/studio.py", "tui/theme/loader.py")
 # Calls whose texts are gathered elsewhere, patterns, names of fields, or faults of our own.
 _OTHER_CALLS = frozenset(
     (
-        *(
-            "setting",
-            "Preset",
-            "Measure",
-            "compile",
-            "search",
-            "fullmatch",
-            "match",
-            "sub",
-            "split",
-        ),
-        *("getLogger", "exception", "debug", "filterwarnings", "open", "startswith", "endswith"),
-        *("removeprefix", "removesuffix", "replace", "encode", "strftime", "import_module"),
-        *("find_spec", "blake2b", "sha256"),
+        *("_", "_m", "marked", "setting", "Preset", "Measure"),
+        *("compile", "search", "fullmatch", "match", "sub", "split", "startswith", "endswith"),
+        *("removeprefix", "removesuffix", "replace", "encode", "strftime", "open"),
+        *("getLogger", "exception", "debug", "filterwarnings", "import_module", "find_spec"),
+        *("blake2b", "sha256"),
         *("ValueError", "TypeError", "AttributeError", "RuntimeError", "KeyError", "IndexError"),
         *("AssertionError", "NotImplementedError", "SecurityError"),
     )
@@ -67,6 +93,7 @@ _CODE = re.compile(r"\{%|\{\{|%\}|\(\?|\n|\t|^\[A-Za|^<\|?\w+\|?>|^<\{|^Bearer |
 _AS_IT_IS = re.compile(
     r"^pip (install|download)( |$)|^Megatron Bridge$|^os error|failed writing$|^memory watch$|"
     r"^[\w.]+( [\w.-]+)* (license|community|terms of use|3-clause)$|^llamafactory \{0\}$|"
+    r"^You are provided the following series|^Frame from |"  # written into a model's prompt
     r"^(set|data|cloud|own)$"  # a set or file may be called so
 )
 PLACE = re.compile(r"\{(\d+)\}")
@@ -88,13 +115,16 @@ def gather_engine(root: Path) -> Messages:
     """Every message of the engine below `root` (the folder that holds `engine/`), with the files
     that it comes from, in the order of the files."""
     found: Messages = {}
-    for path in sorted((root / "engine").rglob("*.py")):
+    paths = sorted((root / "engine").rglob("*.py"))
+    for path in [*paths, *(root / name for name in _SCREEN_FILES)]:
         name = path.relative_to(root).as_posix()
         if name.startswith(_OTHER_FILES):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"), name)
         for text in (*sentences(tree), *_WORDS_OF_TABLES.get(name, ())):
             found.setdefault(text, set()).add(name)
+    for text in _SAID_BY_PYTHON:
+        found.setdefault(text, set()).add("Python")
     return found
 
 
