@@ -7,6 +7,8 @@ changed picture is never missed, and a set that was copied elsewhere is not made
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.datasets.formats import path_beside
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import find_medium
-from engine.datasets.media.embedded import is_kept, keep_fresh
+from engine.datasets.media.embedded import is_kept, keep_fresh, media_cache
 from engine.datasets.medium import Medium
 
 if TYPE_CHECKING:
@@ -39,10 +41,7 @@ class MediaFiles:
 
     def __init__(self, root: Path, media: Iterable[Medium]) -> None:
         self._root = root
-        self._seen: dict[Medium, list[Any] | None] = {
-            medium: _stamp(path) if (path := _file_of(root, medium)) else None
-            for medium in dict.fromkeys(media)
-        }
+        self._seen = {medium: _stamp_of(root, medium) for medium in dict.fromkeys(media)}
 
     def __bool__(self) -> bool:
         return bool(self._seen)
@@ -74,10 +73,15 @@ def still_there(
     check_stop: Callable[[], object] | None = None,
 ) -> bool:
     """Whether every medium is what it was: the same content, or still not there."""
+    kept = f"{media_cache()}{os.sep}"
     for place, (kind, name, stamp, digest) in enumerate(records):
         if check_stop and not place % _BETWEEN:
             check_stop()
         medium = Medium(kind, name)
+        if stamp and _quick_stamp(root, name) == stamp:
+            if name.startswith(kept):
+                keep_fresh(Path(name))
+            continue
         path = _file_of(root, medium)
         if digest is None:
             # One that was missing may have come, also beside the file of a set that lies anywhere.
@@ -95,6 +99,31 @@ def still_there(
         except OSError:
             return False
     return True
+
+
+def _quick_stamp(root: Path, name: str) -> list[Any] | None:
+    """The stamp of the file at its usual place, which is most often all there is to ask; None where
+    that is a folder, or more is to be asked (`find_medium`)."""
+    if ".." in name or "://" in name:
+        return None
+    place = os.path.join(root, name)
+    try:
+        state = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(state.st_mode):
+        return None
+    times = (state.st_mtime_ns, state.st_ctime_ns)
+    return [os.path.basename(place), state.st_ino, state.st_size, *times]
+
+
+def _stamp_of(root: Path, medium: Medium) -> list[Any] | None:
+    quick = _quick_stamp(root, medium.name)
+    path = None if quick else _file_of(root, medium)
+    try:
+        return quick or (None if path is None else _stamp(path))
+    except OSError:
+        return None  # gone meanwhile, or not to be read: the row tells
 
 
 def _file_of(root: Path, medium: Medium) -> Path | None:
