@@ -234,7 +234,7 @@ class AddSet(ModalScreen[str | None]):
 
     def _rows(self, found: Found) -> list[FormRow]:
         draft = found.draft
-        rows = [FormRow("name", _("name"), draft.name, problem=_(self.name_fault))]
+        rows = [FormRow("name", _("name"), draft.name, problem=engine_text(self.name_fault))]
         if self.can_replace and (self.name_fault or self.replacing):
             over = "x" if self.replacing else ""
             rows.append(FormRow("replace", _("write over it"), over, "switch"))
@@ -268,7 +268,7 @@ class AddSet(ModalScreen[str | None]):
         told = _(TOLD[keep])
         rows.append(FormRow("keep", label, word(keep), kind, remark=told))  # type: ignore[arg-type]
         told = _("is being added …") if self.writing else "Enter"
-        rows.append(FormRow("write", _("Add it"), told, "fold", problem=self.fault))
+        rows.append(FormRow("write", _("Add it"), told, "fold", problem=engine_text(self.fault)))
         return rows
 
     def _lines(self, found: Found, width: int) -> list[Line]:

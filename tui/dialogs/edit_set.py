@@ -105,7 +105,7 @@ class EditSet(AddSet):
     def _refused(self, problem: Problem) -> None:
         if self.found is not None and problem.setting == "dataset_dir":
             # The file that was typed, or the registry itself.
-            self.fault = f"{engine_text(problem.what)} {engine_text(problem.hint)}"
+            self.fault = engine_text(f"{problem.what} {problem.hint}")
             self.query_one(SetForm).select("write")
             return
         super()._refused(problem)

@@ -1,5 +1,6 @@
 """What the parts of a registry entry are called for a person."""
 
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.language import marked as _m
 
@@ -48,4 +49,4 @@ def typed_fault(key: str, text: str) -> str:
         return "" if not number or number.isdigit() else _("Type a whole number, or nothing.")
     from engine.worker.new_sets import name_fault
 
-    return _(name_fault(text))
+    return engine_text(name_fault(text))

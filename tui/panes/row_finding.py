@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.problem import FinetuiError, Problem
 from tui.dialogs import AskLine
+from tui.engine_text import engine_text
 from tui.language import _
 from tui.language import marked as _m
 from tui.panes.view import View
@@ -174,7 +175,7 @@ class RowFinding(View):
                 self._end_search()
 
         note = _("/…/ is a regular expression; empty ends the search")
-        check = lambda text: _(search_fault(text)) if text else ""  # noqa: E731
+        check = lambda text: engine_text(search_fault(text)) if text else ""  # noqa: E731
         self.app.push_screen(AskLine(_("Find a row that holds"), self._text, note, check), typed)
 
     def action_search_again(self) -> None:
@@ -243,7 +244,7 @@ class RowFinding(View):
         note = _(
             "tokens>1024  cut  trained=0  role=tool  turns>4  chars>2000  bad; empty shows all"
         )
-        check = lambda text: _(filter_fault(text)) if text.strip() else ""  # noqa: E731
+        check = lambda text: engine_text(filter_fault(text)) if text.strip() else ""  # noqa: E731
         self.app.push_screen(
             AskLine(_("Show only rows with"), self.order.filter, note, check), typed
         )

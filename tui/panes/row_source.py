@@ -27,7 +27,7 @@ def source_lines(
         problem = entry.problem
         return [
             [(visible(engine_text(problem.what)), "error")],
-            [(visible(problem.where), "dim")],
+            [(visible(engine_text(problem.where)), "dim")],
             [(visible(engine_text(problem.hint)), "text")],
         ]
     if info is None:

@@ -102,7 +102,7 @@ def test_gathering_numbers_the_places_and_tells_forms_apart() -> None:
         "def check(path, count, error):\n"
         '    """Nor this."""\n'
         "    if count:\n"
-        '        raise BadInput(Problem(f"{path.name} holds {count:,} rows.", hint="Another one."))\n'
+        '        raise BadInput(Problem(f"{path.name} holds {count:,} rows.", hint="Once more."))\n'
         "    words = 'one row' if count == 1 else f'{count} rows'\n"
         '    ends = f\'It {"is" if count else "was"} cut: {error}\'\n'
         "    note('The tail' + (' ends.' if error else '.') + str(error))\n"
@@ -116,7 +116,7 @@ def test_gathering_numbers_the_places_and_tells_forms_apart() -> None:
     )
     assert list(dict.fromkeys(sentences(tree))) == [
         "{0} holds {1} rows.",
-        "Another one.",
+        "Once more.",
         "one row",
         "{0} rows",
         "It is cut: {0}",
