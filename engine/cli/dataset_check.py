@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,39 +21,111 @@ _BARS = "▏▎▍▌▋▊▉█"
 _SHOWN = 5
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """What was found in a set."""
+
+    found: DataCheck
+    alike: list[Alike]
+    leaks: list[Alike]
+
+
 def check(
-    name: str = typer.Argument(..., help="A name of the registry."),
+    names: str = typer.Argument(..., metavar="NAME[,NAME…]", help="Names of the registry."),
     dataset_dir: str = typer.Option("", "--dataset-dir", help="The folder with dataset_info.json."),
     template: str = typer.Option("", "--template", help="Write the rows with this named template."),
     model: str = typer.Option("demo", "--model", help="Whose tokens and template."),
     cutoff: int = typer.Option(0, "--cutoff", min=0, help="cutoff_len; 0 takes the default."),
-    against: str = typer.Option("", "--against", help="A validation set to compare the rows with."),
+    against: str = typer.Option("", "--against", help="Validation sets to compare the rows with."),
     limit: int = typer.Option(0, "--limit", min=0, help="Only the first rows; 0 takes all."),
     near: bool = typer.Option(True, "--near/--no-near", help="Look for nearly equal rows too."),
     all_rows: bool = typer.Option(False, "--all", help="List every row that a finding names."),
+    as_json: bool = typer.Option(False, "--json", help="Print a line of JSON a set, for scripts."),
 ) -> int:
-    """Check a set before training on it. Exit code 0 usable, 1 some rows unusable, 2 unreadable."""
-    from engine.datasets import Fill, check_dataset, find_dataset, open_rows
-    from engine.datasets.checks import leakage, near_duplicates, stage_for
-    from engine.datasets.preparation import select
+    """Check sets before training on them. Exit code 0 usable, 1 some rows unusable, 2 unreadable.
+
+    Of several sets each is checked, and the worst code is returned.
+    """
+    from engine.datasets.preparation import set_names
 
     out = output()
+    chosen = set_names(names)
+    if not chosen:
+        raise BadInput(Problem("No set is named.", "datasets check", "Name one of the registry."))
+    codes, usable, total = [], 0, 0
+    for place, name in enumerate(chosen):
+        try:
+            checked = _checked(name, dataset_dir, template, model, cutoff, against, limit, near)
+        except BadInput as error:
+            if as_json:
+                out.say(json.dumps(_unreadable(name, error.problem), ensure_ascii=False))
+            elif len(chosen) == 1:
+                raise
+            else:
+                out.problem(error.problem)
+            codes.append(UNREADABLE)
+            continue
+        found = checked.found
+        codes.append(SOME_UNUSABLE if found.unusable else USABLE)
+        usable, total = usable + found.usable, total + found.checked
+        if as_json:
+            out.say(json.dumps(_as_json(checked), ensure_ascii=False))
+            continue
+        if place:
+            out.say()
+        out.say(visible(found.verdict))
+        _detail(found, checked.alike, checked.leaks, all_rows)
+    if len(chosen) > 1 and not as_json:
+        out.say(f"\n{len(chosen)} sets: {usable:,} of {total:,} rows can be used.")
+    return max(codes)
+
+
+def _checked(
+    name: str,
+    folder: str,
+    template: str,
+    model: str,
+    cutoff: int,
+    against: str,
+    limit: int,
+    near: bool,
+) -> _Checked:
+    """Check one set. Raises BadInput for one that can't be read or holds nothing."""
+    from engine.datasets import Fill, check_dataset, find_dataset, open_rows
+    from engine.datasets.checks import KeptCheck, leakage, near_duplicates, stage_for
+    from engine.datasets.hub import Access
+    from engine.datasets.preparation import select, set_names
+
     try:
-        info = find_dataset(name, dataset_dir or None)
+        info = find_dataset(name, folder or None)
         stage = stage_for(info)
-        config = _config(model, template, cutoff, dataset_dir, stage)
-        rows = open_rows(
-            info, dataset_dir or None, Fill(config.identity_name, config.identity_author)
-        )
+        config = _config(model, template, cutoff, folder, stage)
+        fill = Fill(config.identity_name, config.identity_author)
+        rows = open_rows(info, folder or None, fill, access=Access.of(config, _progress()))
         encoder = _encoder(rows, config, asked=model != "demo" or bool(template))
-        found = check_dataset(rows, encoder, limit=limit or None, stage=stage, progress=_progress())
+        kept = KeptCheck(config, encoder, rows.info, limit=limit or None)
+        found = kept.find()
+        if found is None:
+            found = check_dataset(
+                rows,
+                encoder,
+                limit=limit or None,
+                stage=stage,
+                progress=_progress(),
+                config=config,
+            )
+            kept.keep(found)
         alike: list[Alike] = []
         if near and found.checked > 1:
-            alike = near_duplicates(rows, _progress(), limit=found.checked)
+            known = kept.find_alike(found.checked)
+            if known is None:
+                known = near_duplicates(rows, _progress(), limit=found.checked)
+                kept.keep_alike(known, found.checked)
+            alike = known
         leaks: list[Alike] = []
         if against:
             ours = select(config, [name], stage)
-            theirs = select(config, [against], stage)
+            theirs = select(config, set_names(against), stage)
             leaks = leakage(ours.examples, theirs.examples, _progress())
     except OSError as error:
         raise BadInput(
@@ -61,9 +135,25 @@ def check(
         raise BadInput(
             Problem(f"{name} holds no rows.", info.source, "Put rows into its file.", "dataset")
         )
-    out.say(visible(found.verdict))
-    _detail(found, alike, leaks, all_rows)
-    return SOME_UNUSABLE if found.unusable else USABLE
+    return _Checked(found, alike, leaks)
+
+
+def _as_json(checked: _Checked) -> dict[str, Any]:
+    """All that was found in a set; `status` is that of its verdict."""
+    found = checked.found
+    same = set(found.duplicates)
+    return {
+        "status": found.status,
+        "verdict": found.verdict,
+        **asdict(found),
+        "near": [asdict(one) for one in checked.alike if one.row not in same],
+        "leaks": [asdict(one) for one in checked.leaks],
+    }
+
+
+def _unreadable(name: str, problem: Problem) -> dict[str, Any]:
+    told = {"what": problem.what, "where": problem.where, "hint": problem.hint}
+    return {"dataset": name, "status": "unreadable", "problem": told}
 
 
 def _config(model: str, template: str, cutoff: int, folder: str, stage: str) -> RunConfig:

@@ -36,7 +36,12 @@ def check(tmp_path: Path, model_folder: Path) -> Run:
            **{f"FINETUI_{name}": folder for name, folder in folders.items()}}  # fmt: skip
 
     def run(
-        content: Any, *words: str, file: str = "mine.json", model: str = "", **entry: Any
+        content: Any,
+        *words: str,
+        file: str = "mine.json",
+        model: str = "",
+        name: str = "mine",
+        **entry: Any,
     ) -> subprocess.CompletedProcess[str]:
         folder = tmp_path / "sets"
         folder.mkdir(exist_ok=True)
@@ -46,7 +51,7 @@ def check(tmp_path: Path, model_folder: Path) -> Run:
         registry = {"mine": {"file_name": file, **entry}}
         (folder / "dataset_info.json").write_text(json.dumps(registry))
         named = ["--model", model or str(model_folder)]
-        command = [sys.executable, "-m", "tui", "datasets", "check", "mine", "--dataset-dir"]
+        command = [sys.executable, "-m", "tui", "datasets", "check", name, "--dataset-dir"]
         return subprocess.run(
             [*command, str(folder), *named, *words],
             cwd=ROOT,
@@ -103,6 +108,33 @@ def test_near_rows_and_leakage_are_told(check: Run, tmp_path: Path) -> None:
     assert "row 3 is 90% like row 2" in done.stdout
     assert "row 1 of mine is 100% like row 1 of mine" in done.stdout
     assert "nearly" not in check(rows, "--no-near").stdout
+
+
+def test_a_line_of_json_for_scripts(check: Run) -> None:
+    rows = [{**GOOD, "instruction": f"What is {n}?"} for n in range(4)]
+    done = check([*rows, rows[0], {"instruction": "q"}], "--json")
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert done.returncode == 1 and told["status"] == "bad rows" and told["dataset"] == "mine"
+    assert (told["rows"], told["usable"], told["unusable"]) == (6, 5, 1)
+    assert told["problems"][0]["row"] == 6 and "no answer" in told["problems"][0]["reason"]
+    assert told["duplicates"] == [5] and told["trained_tokens"] > 0 and told["near"] == []
+    # The second time it is what was kept, to the letter.
+    assert check(None, "--json").stdout == done.stdout
+    broken = check("[{", "--json")
+    (line,) = broken.stdout.splitlines()
+    assert broken.returncode == 2 and json.loads(line)["status"] == "unreadable"
+    assert "line 1" in json.loads(line)["problem"]["where"]
+
+
+def test_several_sets_are_each_told(check: Run, tmp_path: Path) -> None:
+    done = check([GOOD, GOOD], name="mine,gone,mine")
+    assert done.returncode == 2 and "There is no dataset 'gone'" in done.stderr
+    assert done.stdout.count("mine: 2 of 2 rows can be used") == 2
+    assert done.stdout.splitlines()[-1] == "3 sets: 4 of 4 rows can be used."
+    done = check(None, "--json", name="mine,gone")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["status"] for one in told] == ["warnings", "unreadable"] and done.returncode == 2
 
 
 def test_a_named_template_writes_the_rows(check: Run) -> None:
