@@ -8,12 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from engine.datasets.answers import Span, Tools, Turns, header_start, rendered_answers
 from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.cutoff import kept
-from engine.datasets.encoded import IGNORED, Answered, Encoded, Marked, Plan, TokenPiece
+from engine.datasets.encoded import (
+    IGNORED,
+    Answered,
+    Encoded,
+    Marked,
+    Plan,
+    TokenPiece,
+    token_pieces,
+)
 from engine.datasets.endings import end_ids, prompt_untrained
 from engine.datasets.example import Example, Message, RowProblem
 from engine.datasets.formats.fields import RowFault
@@ -132,18 +140,8 @@ class Encoder:
         """The row's tokens, those that the cutoff takes included. Raises BadInput as encode."""
         plan = self._plan_or_raise(example)
         row = self._marked([plan], [example])[0]
-        ends = [*row.starts[1:], len(row.text)]
-        pieces: list[TokenPiece] = []
-        for place, token in enumerate(row.ids):
-            part: Literal["prompt", "trained", "cut", "picture"] = "prompt"
-            if row.stays is not None and not row.stays[place]:
-                part = "cut"
-            elif row.trained[place]:
-                part = "trained"
-            elif plan.laid is not None and plan.laid.inside[place]:
-                part = "picture"
-            pieces.append(TokenPiece(row.text[row.starts[place] : ends[place]], token, part))
-        return pieces
+        placeholders = self.pictures.placeholders if self.pictures is not None else {}
+        return token_pieces(row, plan.laid, placeholders)
 
     def render_prompt(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from engine.datasets.answers import Span
 from engine.datasets.media_rows import Laid
-from engine.datasets.medium import Medium
+from engine.datasets.medium import Kind, Medium
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
@@ -32,6 +32,11 @@ class Encoded:
         return [token if trained else IGNORED for token, trained in pairs]
 
 
+# The last three are those of media.
+Part = Literal["prompt", "trained", "cut", "picture", "video", "sound"]
+_PARTS: dict[Kind, Part] = {"image": "picture", "video": "video", "audio": "sound"}
+
+
 @dataclass(frozen=True, slots=True)
 class TokenPiece:
     """One token for the token view; the pieces' texts joined are the row's text (a medium's tokens
@@ -39,7 +44,7 @@ class TokenPiece:
 
     text: str
     id: int
-    part: Literal["prompt", "trained", "cut", "picture"]
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +80,27 @@ class Marked:
     trained: list[bool]
     stays: list[bool] | None
     text: str
+
+
+def token_pieces(
+    row: Marked, laid: Laid | None, placeholders: Mapping[Kind, str]
+) -> list[TokenPiece]:
+    """A row's tokens for the token view, those of a medium told by the placeholder that the last of
+    them carries."""
+    ends = [*row.starts[1:], len(row.text)]
+    pieces: list[TokenPiece] = []
+    medium: Part = "picture"
+    for place in range(len(row.ids) - 1, -1, -1):
+        text = row.text[row.starts[place] : ends[place]]
+        part: Part = "prompt"
+        if row.stays is not None and not row.stays[place]:
+            part = "cut"
+        elif row.trained[place]:
+            part = "trained"
+        elif laid is not None and laid.inside[place]:
+            held = [kind for kind, token in placeholders.items() if token in text]
+            medium = _PARTS[held[0]] if held else medium
+            part = medium
+        pieces.append(TokenPiece(text, row.ids[place], part))
+    pieces.reverse()
+    return pieces

@@ -19,7 +19,7 @@ from tui.language import marked as _m
 from tui.panes.row_pictures import PicturesOfRows
 from tui.panes.row_places import RowPlaces
 from tui.panes.row_source import source_lines
-from tui.panes.row_views import VIEWS, first_view, row_lines, token_lines, with_pictures
+from tui.panes.row_views import VIEWS, first_view, media_told, row_lines, token_lines, with_media
 from tui.panes.set_checks import SetChecks
 from tui.panes.thought_views import thought_lines
 from tui.shell import shell
@@ -272,25 +272,23 @@ class DataView(RowPlaces):
             lines.append([(visible(str(key)), "accent")])
             for part in wrap_cells(visible(text, keep_newlines=True), self._width() - 2):
                 lines.append([("  " + part, "text")])
-        seen = [piece.part for piece in row.pieces].count("picture")
-        if seen:
-            lines += [[], [(f"{thousands(seen)} {_('tokens of pictures')}", "dim")]]
-        return lines
+        told = media_told([piece.part for piece in row.pieces])
+        return [*lines, [], [(f"{_('tokens')}: {told}", "dim")]] if told else lines
 
     def _token_lines(self, row: RowView, width: int) -> list[Line]:
         if not row.pieces:
             return [
                 [(part, "dim")] for part in wrap_cells(visible(engine_text(row.problem)), width)
             ]
-        pieces = with_pictures((piece.text, piece.part) for piece in row.pieces)
+        pieces = with_media((piece.text, piece.part) for piece in row.pieces)
         plain = self._depth == Depth.NONE
         lines = token_lines(pieces, width, plain)
         parts: list[str] = [piece.part for piece in row.pieces]
         told = _PLAIN_PARTS if plain else _PARTS
         counts = (f"{thousands(parts.count(part))} {_(word)}" for part, word in told.items())
         words = f"{thousands(len(parts))} {_('tokens')}: {', '.join(counts)}"
-        if "picture" in parts:
-            words += f", {thousands(parts.count('picture'))} {_('of pictures')}"
+        if seen := media_told(parts):
+            words += f", {seen}"
         return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
 
     def _draw_source(self, entry: DatasetEntry) -> None:

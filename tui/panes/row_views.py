@@ -15,6 +15,7 @@ from tui.language import _
 from tui.language import marked as _m
 from tui.widgets.ascii import ascii_only
 from tui.widgets.frame import Line, Span, line_width
+from tui.widgets.numbers import thousands
 from tui.widgets.text_safe import cells_of, visible, wrap_cells
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
 VIEWS = ("conversation", "tokens", "raw")
 # The first view is called after what the row is.
 _FIRST = {"preference": _m("pair"), "feedback": _m("feedback"), "text": _m("text")}
-_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "warning strike", "picture": "series2"}
+_PART_ROLES = {"prompt": "dim", "trained": "accent", "cut": "warning strike",
+               "picture": "series2", "video": "series2", "sound": "series2"}  # fmt: skip
+# The parts of media: what their tokens are called as one, and all of a row's together.
+MEDIA_PARTS = {
+    "picture": (_m("picture: {count} tokens"), _m("of pictures")),
+    "video": (_m("video: {count} tokens"), _m("of videos")),
+    "sound": (_m("sound: {count} tokens"), _m("of sounds")),
+}
 # Where there are no colours: signs around the parts, and what the terminal has besides.
 _PLAIN_ROLES = {**_PART_ROLES, "trained": "accent bold"}
 _PLAIN_SIGNS = {"trained": ("[", "]"), "cut": ("{", "}")}
@@ -257,21 +265,28 @@ def _wrapped(pieces: list[tuple[str, bool]], role: str, width: int) -> list[list
 # Tokens
 
 
-def with_pictures(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The tokens with those of each picture as one: `⟨picture: 256 tokens⟩`."""
+def with_media(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The tokens with those of each picture, video or sound as one: `⟨picture: 256 tokens⟩`."""
     found: list[tuple[str, str]] = []
     run = 0
     for text, part in pieces:
-        if part != "picture":
+        if part not in MEDIA_PARTS:
             found.append((text, part))
             continue
         run += 1
         if text:
-            # The last of a picture's tokens carries its placeholder.
-            words = _("picture: {count} tokens").replace("{count}", str(run))
+            # The last of a medium's tokens carries its placeholder.
+            words = _(MEDIA_PARTS[part][0]).replace("{count}", str(run))
             found.append((f"⟨{words}⟩", part))
             run = 0
     return found
+
+
+def media_told(parts: Sequence[str]) -> str:
+    """How many tokens are of pictures, videos and sounds; empty where none is."""
+    counts = {part: parts.count(part) for part in MEDIA_PARTS}
+    told = (f"{thousands(n)} {_(MEDIA_PARTS[part][1])}" for part, n in counts.items() if n)
+    return ", ".join(told)
 
 
 def _with_signs(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 from engine.datasets.media.preview import Cell, Preview
 from tui.panes.chat import ChatView
 from tui.panes.data import DataView
-from tui.panes.row_views import picture_lines, with_pictures
+from tui.panes.row_views import media_told, picture_lines, with_media
 from tui.widgets.frame import line_width
 
 
@@ -79,12 +79,14 @@ def test_a_picture_takes_no_more_than_its_width() -> None:
 
 def test_a_pictures_tokens_are_told_by_number() -> None:
     pieces = [("a", "prompt"), ("", "picture"), ("", "picture"), ("<image>", "picture")]
-    pieces += [("b", "trained")]
-    assert with_pictures(pieces) == [
+    pieces += [("b", "trained"), ("", "sound"), ("<audio>", "sound")]
+    assert with_media(pieces) == [
         ("a", "prompt"),
         ("⟨picture: 3 tokens⟩", "picture"),
         ("b", "trained"),
+        ("⟨sound: 2 tokens⟩", "sound"),
     ]
+    assert media_told([part for _text, part in pieces]) == "3 of pictures, 2 of sounds"
 
 
 async def test_the_views_tell_how_many_tokens_a_picture_takes(
@@ -101,7 +103,7 @@ async def test_the_views_tell_how_many_tokens_a_picture_takes(
         assert "⟨picture:·16·tokens⟩" in said and "16 of pictures" in said
         await shown.press("v")
         await shown.press("end")
-        assert "16 tokens of pictures" in " ".join(view_text(view))
+        assert "tokens: 16 of pictures" in " ".join(view_text(view))
 
 
 def view_text(view: DataView) -> list[str]:

@@ -238,6 +238,18 @@ def test_rows_with_wrong_sounds_are_told(
         assert [(row.row, reason in row.reason) for row in check.problems] == [(2, True)]
 
 
+def test_the_token_view_tells_sounds_apart(sound_folder: Path, sound_set: Path) -> None:
+    encoder = Encoder(sound_folder, settings(sound_set, sound_folder))
+    example = open_rows("tones", sound_set).example(3)
+    assert isinstance(example, Example)
+    pieces = encoder.pieces(example)
+    assert "".join(piece.text for piece in pieces) == encoder.encode(example).text
+    heard = encoder.tokenizer.backend.token_to_id("<|AUDIO|>")
+    assert {piece.id for piece in pieces if piece.part == "sound"} == {heard}
+    assert [piece.part for piece in pieces].count("sound") == 15 + 37
+    assert "picture" not in {piece.part for piece in pieces}
+
+
 def test_openai_turns_bring_their_sounds(tmp_path: Path) -> None:
     parts = [
         {"type": "audio", "path": "a.wav"},
