@@ -191,6 +191,8 @@ def _of_config(info: DatasetInfo, base: Path, configs: list[dict[str, Any]]) -> 
     if config.get("data_dir"):
         base = _below(info, base, str(config["data_dir"]))
     given = config.get("data_files")
+    if isinstance(given, Mapping):
+        given = [{"split": split, "path": path} for split, path in given.items()]
     if not given:
         return _by_names(info, base)
     if not (isinstance(given, list) and all(isinstance(one, Mapping) for one in given)):
@@ -227,6 +229,8 @@ def _configs(base: Path) -> list[dict[str, Any]]:
     import yaml
 
     try:
+        if not (base / _CARD).is_file():
+            return []
         with (base / _CARD).open("rb") as file:
             text = file.read(_CARD_BYTES).decode("utf-8-sig", "replace")
     except OSError:
@@ -234,8 +238,8 @@ def _configs(base: Path) -> list[dict[str, Any]]:
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
     try:
         told = yaml.safe_load(head[1]) if head else None
-    except yaml.YAMLError:
-        return []
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []  # such as a date that is none
     found = told.get("configs") if isinstance(told, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
@@ -243,7 +247,13 @@ def _configs(base: Path) -> list[dict[str, Any]]:
 def _walk(info: DatasetInfo, base: Path) -> Iterator[Path]:
     """Files of rows below a folder, by name; hidden ones and links to folders are passed over."""
     count = 0
-    for folder, below, names in os.walk(base):
+
+    def refuse(error: OSError) -> None:
+        reason = error.strerror or str(error)
+        where = Path(error.filename or base).name
+        raise _bad(info, f"{where} can't be read: {reason}.", "Check its permissions.")
+
+    for folder, below, names in os.walk(base, onerror=refuse):
         below[:] = sorted(name for name in below if not name.startswith((".", "__")))
         for name in sorted(names):
             path = Path(folder) / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,56 @@ def test_several_subsets_ask_for_one_and_a_default_is_taken(folder: Any) -> None
         read(folder({"subset": "german"}, *CARDED, card=CARD))
     card = CARD.replace("english", "default")
     assert read(folder({}, *CARDED, card=card)) == ["en1.jsonl", "en2.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "configs: 5\n",
+        "configs: [1, 2]\n",
+        "when: 2020-13-45\n",
+        "a: [\n",
+        "a: &a [x]\nb: &b [*a, *a]\n",
+        "[" * 5000 + "\n",
+    ],
+)
+def test_a_card_that_tells_nothing_is_passed_over(folder: Any, head: str) -> None:
+    assert read(folder({}, "a.jsonl", card=head)) == ["a.jsonl"]
+
+
+def test_a_card_may_map_splits_to_files(folder: Any) -> None:
+    card = "configs:\n- config_name: x\n  data_files: {train: a.jsonl, odd: [b.jsonl]}\n"
+    assert read(folder({"split": "odd"}, "a.jsonl", "b.jsonl", card=card)) == ["b.jsonl"]
+
+
+@pytest.mark.timeout(20)
+def test_pipes_are_not_waited_for(folder: Any) -> None:
+    root = folder({"folder": "en"}, "en/train.jsonl")
+    os.mkfifo(root / "set" / "en" / "README.md")
+    assert read(root) == ["en/train.jsonl"]
+    os.mkfifo(root / "set" / "en" / "test.jsonl")
+    with pytest.raises(BadInput, match=r"test\.jsonl is a device or a pipe"):
+        read(root)
+
+
+def test_a_folder_that_leads_to_itself_ends(folder: Any) -> None:
+    root = folder({}, "en/train.jsonl")
+    (root / "set" / "en" / "again").symlink_to(root / "set")
+    assert read(root) == ["en/train.jsonl"]
+
+
+def test_a_folder_that_can_t_be_read_is_told(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.datasets import local
+
+    root = folder({}, "en/train.jsonl")
+
+    def walk(base: Path, onerror: Any) -> Any:
+        onerror(PermissionError(13, "Permission denied", str(base / "en")))
+        yield from ()
+
+    monkeypatch.setattr(local.os, "walk", walk)
+    with pytest.raises(BadInput, match="en can't be read: Permission denied"):
+        read(root)
 
 
 @pytest.mark.parametrize("pattern", ["../*.json", "/etc/*.json"])
