@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.datasets import RowIndex
     from engine.datasets.browse.lengths import TokenLengths
     from engine.datasets.browse.walk import RowWalk
+    from engine.datasets.browse.wanted import Wanted
 
     __all__ = ["RowWalk", "TokenLengths"]
 
@@ -100,29 +101,36 @@ def begin_search(
 
 def begin_filter(name: str, text: str, config: RunConfig, told: Callable[[], None]) -> RowWalk:
     """Look for the rows that meet conditions (`with_filter`). Raises BadInput."""
+    from engine.datasets.browse.walk import RowWalk
+
+    rows = rows_of(name, config)
+    walk = RowWalk(rows, filter_of(text, rows, config), told=told)
+    walk.join(_PATIENCE)
+    return walk
+
+
+def filter_of(text: str, rows: RowIndex, config: RunConfig) -> Wanted:
+    """Conditions (`with_filter`) that count the tokens of `rows` as the model and the settings of
+    `config` write them. Raises BadInput."""
     from engine.datasets.browse.counted import CountedRows, TrainedTokens
     from engine.datasets.browse.lengths import TokenLengths
-    from engine.datasets.browse.walk import RowWalk
     from engine.datasets.browse.wanted import with_filter
     from engine.datasets.packing import packs
 
-    counted = None
-    if asks_for_tokens(text):
-        tokens = _counting(TokenLengths, name, config, _OF_TOKENS)
-        trained = _counting(TrainedTokens, name, config, _OF_TOKENS | _OF_TRAINED)
-        # Packed text is cut into rows afterwards, and nothing of it is lost.
-        cutoff = None if packs(config) else config.cutoff_len
-        counted = CountedRows(tokens, trained, cutoff)
-    walk = RowWalk(rows_of(name, config), with_filter(text, counted), told=told)
-    walk.join(_PATIENCE)
-    return walk
+    if not asks_for_tokens(text):
+        return with_filter(text)
+    tokens = _counting(TokenLengths, rows, config, _OF_TOKENS)
+    trained = _counting(TrainedTokens, rows, config, _OF_TOKENS | _OF_TRAINED)
+    # Packed text is cut into rows afterwards, and nothing of it is lost.
+    cutoff = None if packs(config) else config.cutoff_len
+    return with_filter(text, CountedRows(tokens, trained, cutoff))
 
 
 def begin_lengths(name: str, config: RunConfig, told: Callable[[], None]) -> TokenLengths:
     """Count the tokens of each row, or take them from the cache. Raises BadInput."""
     from engine.datasets.browse.lengths import TokenLengths
 
-    lengths = _counting(TokenLengths, name, config, _OF_TOKENS, told)()
+    lengths = _counting(TokenLengths, rows_of(name, config), config, _OF_TOKENS, told)()
     lengths.join(_PATIENCE)
     return lengths
 
@@ -139,7 +147,7 @@ def counts_depend_on(config: RunConfig) -> tuple[Any, ...]:
 
 def _counting(
     kind: type[C],
-    name: str,
+    rows: RowIndex,
     config: RunConfig,
     keys: frozenset[str],
     told: Callable[[], None] | None = None,
@@ -158,7 +166,6 @@ def _counting(
 
     flat = {key: value for key, value in to_flat(config).items() if key in keys}
     identity = f"{kind.__name__} {encoder_identity(folder, flat)}"
-    rows = rows_of(name, config)
     return lambda: kind(rows, encoder, identity, told)
 
 

@@ -132,11 +132,25 @@ def with_pattern(pattern: str) -> Wanted:
     return Wanted(test, None, find)
 
 
+def both(first: Wanted | None, second: Wanted | None) -> Wanted:
+    """Rows that are wanted by each of the two, where there are two."""
+    if first is None or second is None:
+        found = first or second
+        assert found is not None
+        return found
+    one, two = first, second  # for the closure
+
+    def test(rows: RowIndex, index: int) -> bool:
+        return one.test(rows, index) and two.test(rows, index)
+
+    return Wanted(test, one.skim or two.skim, one.find or two.find, one.close or two.close)
+
+
 def excerpt(rows: RowIndex, index: int, wanted: Wanted, around: int) -> str:
     """The place of a row where what is wanted stands, in one line, with `around` characters on
-    either side."""
+    either side; its beginning where it is wanted as a whole."""
     for one in words(_row(rows, index)):
-        place = wanted.find(one) if wanted.find is not None else None
+        place = wanted.find(one) if wanted.find is not None else (0, around)
         if place is not None:
             first, last = max(0, place[0] - around), place[1] + around
             text = " ".join(one[first:last].split())

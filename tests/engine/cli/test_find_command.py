@@ -61,3 +61,17 @@ def test_a_row_far_behind_is_shown_through_the_index(finetui: Run, tmp_path: Pat
     assert list((tmp_path / "CACHE" / "rows").glob("*.idx"))
     beyond = finetui("show", "a", "--row", "30001")
     assert beyond.returncode == 2 and "a has 30,000 rows; there is no row 30,001." in beyond.stderr
+
+
+def test_rows_that_meet_conditions_are_printed(finetui: Run, model_folder: Path) -> None:
+    found = finetui("find", "a", "paris", "--where", "chars < 40", "--most", "2")
+    assert found.returncode == 0, found.stderr
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["8", "10,008"]
+    cut = finetui("find", "a", "--where", "cut", "--cutoff-len", "20", "--model",
+                  str(model_folder), "--most", "3")  # fmt: skip
+    assert cut.returncode == 0, cut.stderr
+    lines = cut.stdout.splitlines()
+    assert len(lines) == 3 and "Question" in lines[0]
+    wrong = finetui("find", "a", "--where", "token>3")
+    assert wrong.returncode == 2 and "Did you mean tokens?" in wrong.stderr
+    assert finetui("find", "a").returncode == 2
