@@ -82,16 +82,20 @@ def idle_parts(info: DatasetInfo) -> str:
         return ""
     if os.path.isdir(info.path):
         left = local_set(info).left
-        count = "1 file is" if len(left) == 1 else f"{len(left):,} files are"
-        return (
-            f"{info.name}: {count} not read, as other files are named for a split: {left[0].name}."
-            if left
-            else ""
-        )
-    said = [key for key, value in (("subset", info.subset), ("folder", info.hub_folder)) if value]
-    if not said:
+        if len(left) == 1:
+            return f"{info.name}: {left[0].name} is not read, as other files are named for a split."
+        if left:
+            return (
+                f"{info.name}: {len(left):,} files are not read, as others are named for a split: "
+                f"{left[0].name}, …"
+            )
         return ""
-    return f"{info.name}: {' and '.join(said)} mean nothing for a single file; all of it is read."
+    said = [key for key, value in (("subset", info.subset), ("folder", info.hub_folder)) if value]
+    if len(said) == 1:
+        return f"{info.name}: {said[0]} means nothing for a single file; all of it is read."
+    if said:
+        return f"{info.name}: subset and folder mean nothing for a single file; all of it is read."
+    return ""
 
 
 def local_set(info: DatasetInfo) -> LocalSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,8 @@ def test_parts_of_a_single_file_are_told_to_mean_nothing(folder: Any, make_confi
     assert idle_parts(info) == (
         "mine: subset and folder mean nothing for a single file; all of it is read."
     )
+    one = replace(info, hub_folder=None)
+    assert idle_parts(one).startswith("mine: subset means nothing for a single file")
     assert idle_parts(info) in check_dataset(open_rows("mine", root), None).notes
     chosen = select(make_config(dataset="mine", dataset_dir=str(root)), ["mine"])
     assert idle_parts(info) in chosen.notes
@@ -274,7 +277,7 @@ def test_parts_of_a_single_file_are_told_to_mean_nothing(folder: Any, make_confi
 
 def test_files_of_no_split_beside_named_ones_are_told(folder: Any, make_config: Any) -> None:
     root = folder({}, "train.jsonl", "test.jsonl", "extra.jsonl", "more/deep.jsonl")
-    told = "mine: 2 files are not read, as other files are named for a split: extra.jsonl."
+    told = "mine: 2 files are not read, as others are named for a split: extra.jsonl, …"
     assert idle_parts(find_dataset("mine", root)) == told
     assert read(root) == ["train.jsonl"]
     chosen = select(make_config(dataset="mine", dataset_dir=str(root)), ["mine"])
