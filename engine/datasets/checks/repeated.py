@@ -14,18 +14,20 @@ def repeated_findings(rows: RowIndex, checked: int) -> tuple[Finding, ...]:
     if not found:
         return ()
     first, keys = next(iter(found.items()))
-    named = ", ".join(repr(key) for key in keys[:3])
-    count = "1 row" if len(found) == 1 else f"{len(found):,} rows"
-    if len(found) >= MOST_REPEATED:
-        count += " or more"
-    return (
-        Finding(
-            "repeated key",
-            "warning",
-            len(found),
-            tuple(found)[:_KEPT_ROWS],
-            f"a key stands twice in {count}",
-            f"A key stands twice in one object of {count}, first in row {first:,} ({named}): "
-            "only its last value is read.",
-        ),
+    count, named = len(found), ", ".join(repr(key) for key in keys[:3])
+    short = f"a key stands twice in {count:,} rows"
+    words = (
+        f"{count:,} rows have a key that stands twice, first row {first:,} ({named}): only its "
+        "last value is read."
     )
+    if count == 1:
+        short = f"a key stands twice in row {first:,}"
+        words = f"Row {first:,} has a key that stands twice ({named}): only its last value is read."
+    elif count >= MOST_REPEATED:
+        short = f"a key stands twice in {count:,} rows or more"
+        words = (
+            f"{count:,} rows or more have a key that stands twice, first row {first:,} ({named}): "
+            "only its last value is read."
+        )
+    rows_told = tuple(found)[:_KEPT_ROWS]
+    return (Finding("repeated key", "warning", count, rows_told, short, words),)

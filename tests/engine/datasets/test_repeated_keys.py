@@ -46,7 +46,9 @@ def test_the_check_names_row_and_key(
     checked = check_dataset(open_rows("mine", tmp_path), None)
     (finding,) = [one for one in checked.findings if one.kind == "repeated key"]
     assert finding.level == "warning" and finding.count == 2 and finding.rows == (2, 4)
-    assert "first in row 2 ('output')" in finding.words
+    assert finding.words.startswith(
+        "2 rows have a key that stands twice, first row 2 ('output'): only its last"
+    )
     assert checked.usable == 4
 
 
