@@ -9,6 +9,7 @@ half where torchvision is missing, and that half's settings are carried along on
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import shutil
 import types
@@ -111,7 +112,9 @@ class Media:
         found: dict[str, Any] = {}
         for kind, reader in self.readers.items():
             held = [[one for one in row if one.kind == kind] for row in rows]
-            opened = [[self._again(one) for one in row] for row in held if row]
+            # A pair's rows have the same media twice: each is read once.
+            once = {one: self._again(one) for one in dict.fromkeys(itertools.chain(*held))}
+            opened = [[once[one] for one in row] for row in held if row]
             if opened:
                 taken = self._taken(reader.inputs(opened))
                 # Vision towers convert by themselves; not all that hear do.

@@ -45,7 +45,9 @@ class VideoReader:
         BadInput where the family can't take videos of so different lengths side by side."""
         import torch
 
-        made = [self._processed(video)[1] for row in rows for video in row]
+        videos = [video for row in rows for video in row]
+        once = {key: self._processed(video)[1] for key, video in {id(v): v for v in videos}.items()}
+        made = [once[id(video)] for video in videos]
         found: dict[str, Any] = {}
         for name, first in made[0].items():
             values = [one[name] for one in made]

@@ -13,8 +13,9 @@ import pytest
 from engine.config import read_flat
 from engine.datasets import Encoder, find_dataset, open_rows
 from engine.events import LogLine, StepLogged
-from engine.problem import BadInput
+from engine.problem import BadInput, Stopped
 from engine.training import run_training
+from engine.training.stop import Gate
 
 pytest.importorskip("av")
 FAMILIES = ("qwen2_vl", "llava_next_video")
@@ -137,6 +138,39 @@ def test_an_adapter_alone_learns_and_its_answer_is_another(
     logged = listener.of(StepLogged)
     assert logged[-1].loss < logged[0].loss * 0.9
     assert answer(config, tmp_path / "run", *asked) != before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2_vl", "smolvlm"])
+def test_a_stopped_run_goes_on_exactly(
+    family: str, describe: Any, make_session: Any, tmp_path: Path
+) -> None:
+    changes = {"lora_dropout": 0.1, "freeze_vision_tower": False, "max_steps": 4}
+    session, whole = make_session(tmp_path / "whole")
+    run_training(describe(family, **changes), session)
+    session, first = make_session(tmp_path / "parts")
+    looks = 0
+    original = Gate.pass_through
+
+    def stop_at_third(gate: Gate) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            gate._session.control.stop()
+        original(gate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gate, "pass_through", stop_at_third)
+        with pytest.raises(Stopped):
+            run_training(describe(family, **changes), session)
+    session, second = make_session(tmp_path / "parts")
+    run_training(describe(family, **changes, resume_from_checkpoint=True), session)
+
+    def losses(*listeners: Any) -> dict[int, tuple[float, float]]:
+        found = [event for one in listeners for event in one.of(StepLogged)]
+        return {event.step: (event.loss, event.grad_norm) for event in found}
+
+    assert losses(first, second) == losses(whole) and len(losses(whole)) == 4
 
 
 def test_evaluating_and_predicting_see_the_videos(

@@ -226,3 +226,30 @@ def test_frames_among_pictures_stand_in_the_order_of_the_rows(
     turns = Message("user", "<video>Like <image>?"), Message("assistant", "yes")
     (refused,) = encoder.encode_batch([Example("conversation", 1, turns, media=(picture, video))])
     assert "the model takes only one of both in a row" in str(refused)
+
+
+def test_a_video_that_stands_twice_in_a_batch_is_decoded_once(
+    video_folder: Any, video_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from engine.models import video_reader
+    from engine.models.processor import see_through
+
+    folder = video_folder("qwen2_vl")
+    config = settings(folder, video_set)
+    media = see_through(Encoder(folder, config), folder, config)
+    assert media is not None
+    read: list[Path] = []
+    original = video_reader.read_video
+
+    def counting(path: Path, choice: Any) -> Any:
+        read.append(path)
+        return original(path, choice)
+
+    monkeypatch.setattr(video_reader, "read_video", counting)
+    row = [Medium("video", "red.mp4")]
+    ids = torch.zeros(2, 4, dtype=torch.long)
+    made = media.inputs(ids, [row, row])["pixel_values_videos"]
+    assert len(read) == 1
+    assert torch.equal(made[: len(made) // 2], made[len(made) // 2 :])
