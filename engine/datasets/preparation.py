@@ -159,19 +159,17 @@ def _streamed(
     check_stop: Callable[[], None] | None,
 ) -> Prepared:
     """Rows to be encoded while the run trains; those to measure on are encoded now."""
-    from engine.datasets.prepare_streamed import first_rows, open_streamed, streamed, unbounded
+    from engine.datasets.prepare_streamed import (
+        check_media,
+        first_rows,
+        open_streamed,
+        streamed,
+        unbounded,
+    )
 
     infos = [find_dataset(name, config.dataset_dir) for name in set_names(config.dataset)]
     check_fit(infos, config.stage)
-    if encoder.pictures is not None or any(info.has_media for info in infos):
-        raise BadInput(
-            Problem(
-                "Rows with pictures can't be streamed.",
-                "streaming",
-                "Switch streaming off, or choose a model and sets of text.",
-                "streaming",
-            )
-        )
+    check_media(config, infos)
     if progress:
         progress("Counting rows", 0, 0, "rows")
     sets = open_streamed(config, infos, progress, check_stop)

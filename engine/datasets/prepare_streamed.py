@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from engine.datasets.example import RowProblem
+from engine.datasets.example import Example, RowProblem
 from engine.datasets.far_rows import FarRows, far_rows, streams_from_hub
 from engine.datasets.fill import Fill
 from engine.datasets.hub import Access
 from engine.datasets.mixing import Drawing
-from engine.datasets.packing import pack, packs
+from engine.datasets.packing import pack, packs, packs_whole
 from engine.datasets.parallel import ProgressCall, encoding
+from engine.datasets.preparation_words import check_reads
 from engine.datasets.rows import RowIndex, open_rows
 from engine.datasets.stage_rows import PartRows, RowForm, TokenRows, new_rows
 from engine.datasets.stream_windows import WindowedRows, encoded_rows, reads_on
@@ -97,10 +98,41 @@ def first_rows(
             check_stop()
         names = [sets[place].name for place, _ in block]
         examples = [sets[place].example(row) for place, row in block]
+        check_reads(
+            encoder,
+            config.stage,
+            [(n, e) for n, e in zip(names, examples, strict=True) if isinstance(e, Example)],
+        )
         held = encoded_rows(names, examples, encode, held, dropped.append)
     if isinstance(held, TokenRows) and packs(config):
         held = pack(held, config.cutoff_len)
     return held, dropped
+
+
+def check_media(config: RunConfig, infos: Sequence[DatasetInfo]) -> None:
+    """Raise BadInput for pictures, videos or sounds that can't be streamed."""
+    for info in infos:
+        if not info.has_media:
+            continue
+        if streams_from_hub(info, str(config.hub)):
+            raise BadInput(
+                Problem(
+                    f"{info.name} lies on a hub with pictures, videos or sounds inside its files: "
+                    "they would have to be kept on the disk, so it can't be streamed.",
+                    f"dataset {info.name}",
+                    "Switch streaming off, or choose a set of text.",
+                    "streaming",
+                )
+            )
+        if packs(config) or packs_whole(config):
+            raise BadInput(
+                Problem(
+                    f"{info.name} holds pictures, videos or sounds: such rows can't be packed.",
+                    f"dataset {info.name}",
+                    "Leave packing and neat_packing out, or choose a set of text.",
+                    "neat_packing" if config.neat_packing else "packing",
+                )
+            )
 
 
 def unbounded(infos: Sequence[DatasetInfo]) -> list[str]:

@@ -209,6 +209,8 @@ class WindowedRows(StreamedRows):
         return found
 
     def _made(self, rows: Sequence[tuple[int, Example | RowProblem]]) -> list[dict[str, Any]]:
+        for place, example in rows:
+            self._check_reads(self._sets[place].name, [example])
         names = [self._sets[place].name for place, _ in rows]
         examples = [example for _, example in rows]
         found = encoded_rows(names, examples, self._encode, new_rows(self._form), self._leave_out)
@@ -223,7 +225,7 @@ class WindowedRows(StreamedRows):
     def _tell_filling(self, rows: PackedRows) -> None:
         if self.tell and not self._told:
             self._told = True
-            self.tell("Of the first rows, " + filling(rows, self.cutoff))
+            self.tell(f"The first rows' {filling(rows, self.cutoff)}")
 
     def _nothing(self, what: str) -> BadInput:
         return BadInput(

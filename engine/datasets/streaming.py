@@ -18,10 +18,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.encoded import Encoded
-from engine.datasets.example import RowProblem
+from engine.datasets.example import Example, RowProblem
 from engine.datasets.mixing import mixed_order
 from engine.datasets.parallel import encoding
-from engine.datasets.preparation_words import NOTHING_TRAINED
+from engine.datasets.preparation_words import NOTHING_TRAINED, check_reads
 from engine.datasets.stage_rows import form_of, new_rows
 from engine.problem import BadInput, Problem
 
@@ -72,6 +72,7 @@ class StreamedRows:
         self._stops = config.bad_rows == "stop"
         self._form = form_of(config.stage, config.distill_on == "samples")
         self._encode = encoding(encoder, self._form, config.stage)
+        self._encoder, self._stage = encoder, config.stage
         self._bad: set[tuple[str, int]] = set()
         self._lock = threading.RLock()
 
@@ -128,6 +129,7 @@ class StreamedRows:
         example = rows.example(number)
         row: Any = example
         if not isinstance(example, RowProblem):
+            self._check_reads(rows.name, [example])
             (row,) = self._encode([example])
         if isinstance(row, Encoded) and not any(row.trained):
             row = RowProblem(rows.name, number + 1, NOTHING_TRAINED)
@@ -137,6 +139,12 @@ class StreamedRows:
         made = new_rows(self._form)
         made.append(row)
         return made[0]
+
+    def _check_reads(self, name: str, examples: Sequence[Example | RowProblem]) -> None:
+        """Raise BadInput for media of a kind that the model doesn't read."""
+        found = [(name, one) for one in examples if isinstance(one, Example) and one.media]
+        if found:
+            check_reads(self._encoder, self._stage, found)
 
     def _leave_out(self, problem: RowProblem) -> None:
         if self._stops:
@@ -158,5 +166,3 @@ class StreamedRows:
             told = self.dropped.total() <= _TOLD
         if told and self.tell:
             self.tell(f"Left out: {problem}.")
-
-

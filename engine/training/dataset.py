@@ -67,7 +67,9 @@ def fetching(rows: StreamedRows) -> Callable[[dict[str, list[Any]]], dict[str, l
 
     def fetch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         made = [rows[number] for number in batch["row"]]
-        return {name: [row[name] for row in made] for name in made[0]} if made else {}
+        names = dict.fromkeys(name for row in made for name in row)
+        # A row without media says nothing of them.
+        return {name: [row.get(name, "[]") for row in made] for name in names}
 
     return fetch
 

@@ -38,6 +38,8 @@ def build_trainer(parts: Parts) -> SftTrainer:
     if parts.pictures is not None:
         parts.pictures.reads_for(parts.model)
         form = PaddedMedia(pad, parts.pictures)
+        if packs_whole(parts.config):  # rows of text, which must not see one another here either
+            form = Unpacked(form)
     elif packs_whole(parts.config):
         form = Unpacked(packed_form(form, parts.model, parts.config, second))
     return SftTrainer(
