@@ -154,4 +154,6 @@ def _unreadable(path: Path, error: BaseException) -> RowFault:
     # libsndfile's own words, without the path.
     told = str(getattr(error, "error_string", None) or error).strip().splitlines()
     why = (told or [type(error).__name__])[0][:80].rstrip(".")
+    if why.startswith("File does not exist"):  # said of an MP3 without a whole frame
+        why = "its content is of no known kind"
     return RowFault(f"{path.name} is no sound that can be read ({why})")

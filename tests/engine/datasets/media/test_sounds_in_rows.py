@@ -87,6 +87,11 @@ def broken(folder: Path, kind: str) -> Path:
     elif kind == "raw":
         path = folder / "a.raw"
         path.write_bytes(b"\0" * 1000)
+    elif kind == "frames":
+        path = folder / "a.mp3"
+        soundfile.write(path, numpy.zeros(8000), 16000)
+        data = path.read_bytes()
+        path.write_bytes(data[:200] + bytes(len(data)))
     elif kind == "cut":
         path = folder / "a.flac"
         noise = numpy.random.default_rng(0).normal(0, 0.1, 160_000)
@@ -103,6 +108,7 @@ def broken(folder: Path, kind: str) -> Path:
         ("silent", "the sound a.wav is empty"),
         ("numbers", "the sound a.wav holds samples that are no numbers"),
         ("raw", r"a\.raw is no sound that can be read \("),
+        ("frames", r"a\.mp3 is no sound that can be read \(its content"),
         ("cut", r"the sound a\.flac breaks off after|a\.flac is no sound that can be read"),
     ],
 )
