@@ -40,7 +40,7 @@ def packed(
     """The rows as the run's settings pack them, if they do; what that brings goes to `notes`.
 
     Texts to measure on are packed set by set, and `eval_counts` then count the packed rows;
-    conversations to measure on stay as they are. Raises BadInput for rows with pictures.
+    conversations to measure on stay as they are. Raises BadInput for rows with media.
     """
     rows, length = len(train), config.cutoff_len
     if packs(config):
@@ -59,7 +59,7 @@ def packed(
         if train.has_pictures:
             raise BadInput(
                 Problem(
-                    "Rows with pictures can't be packed.",
+                    "Rows with pictures, videos or sounds can't be packed.",
                     "packing",
                     "Leave packing and neat_packing out, or choose a set of text.",
                     "packing",

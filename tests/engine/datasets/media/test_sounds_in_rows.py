@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,34 @@ def test_a_turn_is_written_as_the_models_template_has_it(
         ["audio", "low.wav"],
         ["audio", "high.ogg"],
     ]
+
+
+def test_a_template_of_text_alone_is_given_the_models_words(
+    sound_folder: Path, sound_set: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sound_folder, tmp_path / "model")
+    plain = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    (tmp_path / "model" / "chat_template.jinja").write_text(plain)
+    encoder = Encoder(tmp_path / "model", settings(sound_set, tmp_path / "model"))
+    example = open_rows("tones", sound_set).example(0)
+    assert isinstance(example, Example)
+    encoded = encoder.encode(example)
+    assert "user\n<|audio_bos|><|AUDIO|><|audio_eos|>Which tone?<|im_end|>" in encoded.text
+    heard = encoder.tokenizer.backend.token_to_id("<|AUDIO|>")
+    assert encoded.ids.count(heard) == 15 and encoded.media == (Medium("audio", "low.wav"),)
+
+
+def test_the_reader_knows_the_tokens_of_sounds(sound_folder: Path, sound_set: Path) -> None:
+    from engine.models.processor import Media
+
+    config = settings(sound_set, sound_folder)
+    encoder = Encoder(sound_folder, config)
+    media = Media(sound_folder, config, encoder.tokenizer)
+    assert media.placeholders == {"audio": "<|AUDIO|>"}
+    assert media.token_ids == (encoder.tokenizer.backend.token_to_id("<|AUDIO|>"),)
 
 
 @pytest.mark.parametrize(
