@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,7 +111,7 @@ def _opened(info: DatasetInfo, access: Access) -> Fetched:
 
         path = fetch_cloud(info.name, info.cloud_file_name, *fetch)
         return Fetched(open_path(path), (path,))
-    return _open_remote(info, token)
+    return _open_remote(info, token, *fetch)
 
 
 def is_hub_name(source: str) -> bool:
@@ -157,31 +157,31 @@ def remote_registry(repo: str, token: str | None = None) -> Path:
         ) from None
 
 
-def _open_remote(info: DatasetInfo, token: str | None) -> Fetched:
-    """A file or folder that lies beside a hub's registry."""
-    from huggingface_hub import hf_hub_download, snapshot_download
+def _open_remote(
+    info: DatasetInfo, token: str | None, progress: Progress, check_stop: CheckStop
+) -> Fetched:
+    """A file or folder that lies beside a hub's registry, or the part of it that is asked for."""
     from huggingface_hub.errors import EntryNotFoundError
 
-    from engine.datasets.files import open_path
+    from engine.datasets.hub_files import fetch_beside
+    from engine.datasets.local import local_files, open_local
 
     assert info.remote is not None and info.file_name is not None
-    repo, name = info.remote, info.file_name
+    repo, name = info.remote, os.path.normpath(info.file_name)
     try:
-        try:
-            path = Path(hf_hub_download(repo, name, repo_type="dataset", token=token))
-        except EntryNotFoundError:
-            root = snapshot_download(
-                repo, repo_type="dataset", allow_patterns=f"{name}/*", token=token
-            )
-            path = Path(root) / name
+        root = fetch_beside(repo, name, token, progress, check_stop)
+    except EntryNotFoundError:
+        raise _bad(
+            f"There is no file {name} in {repo}.", info, "Check file_name in its registry."
+        ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise _bad(
             f"{name} of {repo} could not be fetched from the hub: {_why(error)}.",
             info,
             "Check the name and the network, or download it and give file_name.",
         ) from None
-    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
-    return Fetched(open_path(path), tuple(files))
+    here = replace(info, remote=None, folder=root, file_name=name)
+    return Fetched(open_local(here), tuple(local_files(here)))
 
 
 def _tell_fetching(

@@ -6,7 +6,7 @@ and what it would have fetched silently is told, and can be stopped between two 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,30 +46,87 @@ def fetch_files(
     for path in paths:
         check_stop()
         sizes.append(int(hub.info(path).get("size") or 0))
-    total, before = sum(sizes), 0
-    for place, size in zip(places, sizes, strict=True):
-        check_stop()
-        progress(f"Fetching {repo}", before, total, "bytes")
+    fetch = _Fetch(repo, token, datasets.config.HF_ENDPOINT, progress, check_stop)
+    fetch.all([(p.path_in_repo, p.revision, size) for p, size in zip(places, sizes, strict=True)])
 
-        def told(done: int, base: int = before) -> None:
-            check_stop()
-            progress(f"Fetching {repo}", base + done, total, "bytes")
 
-        huggingface_hub.hf_hub_download(
-            place.repo_id,
-            place.path_in_repo,
-            repo_type="dataset",
-            revision=place.revision,
-            token=token,
-            endpoint=datasets.config.HF_ENDPOINT,
-            tqdm_class=_teller(told),
+def fetch_beside(
+    repo: str,
+    name: str,
+    token: str | None,
+    progress: Callable[[str, float, float, str], None],
+    check_stop: Callable[[], object],
+) -> Path:
+    """Fetch the file `name` of a repository, or the files of that folder; returns the folder that
+    holds the repository. Raises what huggingface_hub raises."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    fetch = _Fetch(repo, token, None, progress, check_stop)
+    try:
+        path = fetch.one(name, None, 0, 0)
+        return path.parents[len(Path(name).parts) - 1]
+    except EntryNotFoundError:
+        tree = huggingface_hub.HfApi(token=token).list_repo_tree(
+            repo, name, recursive=True, repo_type="dataset"
         )
-        before += size
-    progress(f"Fetching {repo}", total, total, "bytes")
+        files = [(one.path, None, int(getattr(one, "size", None) or 0)) for one in tree
+                 if hasattr(one, "size") and one.path.startswith(f"{name}/")]  # fmt: skip
+        if not files:
+            raise
+        return fetch.all(files)
 
 
-def _teller(told: Callable[[int], None]) -> Any:
-    """A progress bar's class that draws nothing and tells the bytes so far."""
+class _Fetch:
+    """Files of one repository, one after the other, into huggingface_hub's cache."""
+
+    def __init__(
+        self,
+        repo: str,
+        token: str | None,
+        endpoint: str | None,
+        progress: Callable[[str, float, float, str], None],
+        check_stop: Callable[[], object],
+    ) -> None:
+        self._repo = repo
+        self._options: dict[str, Any] = {"repo_type": "dataset", "token": token}
+        if endpoint is not None:
+            self._options["endpoint"] = endpoint
+        self._progress = progress
+        self._check_stop = check_stop
+
+    def all(self, files: Sequence[tuple[str, str | None, int]]) -> Path:
+        """Fetch files of (path, revision, bytes); returns the folder that holds the repository."""
+        total, before, path = sum(size for _, _, size in files), 0, Path()
+        for name, revision, size in files:
+            path = self.one(name, revision, before, total)
+            before += size
+        self._told(total, total)
+        return path.parents[len(Path(files[-1][0]).parts) - 1]
+
+    def one(self, name: str, revision: str | None, before: int, total: int) -> Path:
+        """Fetch one file, behind which `before` of all `total` bytes are there; total 0: it alone
+        is all there is."""
+        import huggingface_hub
+
+        def told(done: int, size: int) -> None:
+            self._check_stop()
+            self._told(before + done, total or size)
+
+        self._check_stop()
+        self._told(before, total)
+        return Path(
+            huggingface_hub.hf_hub_download(
+                self._repo, name, revision=revision, tqdm_class=_teller(told), **self._options
+            )
+        )
+
+    def _told(self, done: int, total: int) -> None:
+        self._progress(f"Fetching {self._repo}", done, total, "bytes")
+
+
+def _teller(told: Callable[[int, int], None]) -> Any:
+    """A progress bar's class that draws nothing and tells the bytes so far, and of how many."""
     from huggingface_hub.utils import tqdm
 
     class Told(tqdm):  # type: ignore[type-arg,misc]
@@ -77,10 +134,11 @@ def _teller(told: Callable[[int], None]) -> Any:
             kwargs["disable"] = True
             super().__init__(*args, **kwargs)
             self._done = int(kwargs.get("initial") or 0)
+            self._all = int(kwargs.get("total") or 0)
 
         def update(self, n: float | None = 1) -> bool | None:
             self._done += int(n or 0)
-            told(self._done)
+            told(self._done, self._all)
             return None
 
     return Told

@@ -439,6 +439,7 @@ def test_a_registry_of_the_hub_and_its_files(far: Hub, tmp_path: Path) -> None:
             "bad": {"file_name": "../x"},
             "gone": {"file_name": "no.json"},
             "deep": {"file_name": "deep"},
+            "part": {"file_name": "split", "split": "test"},
         }
     ).encode()
     listed = {entry.name: entry for entry in list_datasets("REMOTE:org/set")}
@@ -446,7 +447,19 @@ def test_a_registry_of_the_hub_and_its_files(far: Hub, tmp_path: Path) -> None:
     rows = open_rows("one", "REMOTE:org/set")
     assert [rows.raw(n) for n in range(4)] == ROWS and rows.info.source == "org/set/train.jsonl"
     far.files["deep/a.jsonl"] = far.files["deep/b.jsonl"] = LINES
-    assert len(open_rows("deep", "REMOTE:org/set")) == 8
+    far.files["split/train.jsonl"] = LINES
+    far.files["split/test.jsonl"] = far.files["test.jsonl"]
+    told: list[tuple[Any, ...]] = []
+    access = hub.Access(progress=lambda *words: told.append(words))
+    assert len(open_rows("deep", "REMOTE:org/set", access=access)) == 8
+    assert told[-1] == ("Fetching org/set", 2 * len(LINES), 2 * len(LINES), "bytes")
+
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        open_rows("deep", "REMOTE:org/set", access=hub.Access(check_stop=stop))
+    assert len(open_rows("part", "REMOTE:org/set")) == 1
     assert "There is no file no.json" in fault(open_rows, "gone", "REMOTE:org/set")
     assert "could not be fetched" in fault(find_dataset, "one", "REMOTE:org/none")
     assert "Did you mean one" in fault(find_dataset, "ones", "REMOTE:org/set")
