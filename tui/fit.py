@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import RunConfig, steps_of
+from engine.config import RunConfig, Steps, steps_of
 from engine.paths import saves_dir
 from tui.known_runs import KnownRuns
 from tui.language import _
@@ -41,6 +41,14 @@ class Fit(KnownRuns):
     def unpacked_rows(self) -> int | None:
         """Rows of the chosen sets that the next run trains on, before packing."""
         raise NotImplementedError
+
+    @property
+    def steps(self) -> Steps | None:
+        """The next run's steps; None where they hang on rows that nobody has counted yet."""
+        if self.rows is not None:
+            return steps_of(self.rows, self.config)
+        known = bool(self.config.datasets) and self.config.max_steps > 0
+        return steps_of(1, self.config) if known else None
 
     def look_at_fit(self) -> None:
         """Forecasts of the form as it stands; the rows are read on the look-up thread."""

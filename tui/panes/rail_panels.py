@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.cells import cell_len
 from textual.message import Message
 
-from engine.config import steps_of
 from tui.actions import bindings
 from tui.engine_text import engine_text
 from tui.language import _
@@ -296,12 +295,11 @@ class SettingsPanel(Framed):
             count = len(studio.problems)
             words = _("1 fault") if count == 1 else f"{count} {_('faults')}"
             return [(f" → {words}: Enter", "error")]
-        rows = studio.rows
-        if rows is None:
+        steps = studio.steps
+        if steps is None:
             return (
                 [(" → …", "dim")] if studio.chosen else [(f" → {_('no data chosen')}", "warning")]
             )
-        steps = steps_of(rows, studio.config)
         left = f" → {thousands(steps.total)} {_('steps')}"
         seconds = studio.seconds_per_run(steps.total)
         right: list[Span] = []

@@ -222,6 +222,13 @@ class SettingsView(ModelPicks):
         config = studio.config
         rows = studio.rows
         first = _("No data is chosen: press 2, then space on a set.")
+        if rows is None and studio.chosen:
+            first = _("The rows are counted when the run reads them.")
+            if studio.steps is not None:
+                first = (
+                    f"{thousands(studio.steps.total)} {_('steps')} · "
+                    f"{_('warm-up')} {thousands(studio.steps.warmup)} · {first}"
+                )
         if rows is not None:
             steps = steps_of(rows, config)
             micro, pile = config.per_device_train_batch_size, config.gradient_accumulation_steps
@@ -254,8 +261,8 @@ class SettingsView(ModelPicks):
     def _memory_words(self) -> str:
         studio = self.studio
         words = " · ".join(w for w in (studio.memory_words(), studio.disk_words()) if w)
-        if studio.rows is not None:
-            seconds = studio.seconds_per_run(steps_of(studio.rows, studio.config).total)
+        if studio.steps is not None:
+            seconds = studio.seconds_per_run(studio.steps.total)
             if seconds is not None:
                 words += f"   {_('about')} {about(seconds)} {_('on this machine')}"
         return words

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from engine.config import presets, settings
+from engine.models.rows import RowFacts
 from tui.panes.settings import SettingsView
 
 
@@ -257,3 +258,39 @@ async def test_the_help_draws_the_learning_rate_and_tells_what_bits_take(open_sc
         await shown.settle()
         assert "Weights of this model" in shown.text
         assert "4-bit nf4" in shown.text
+
+
+async def test_packed_rows_make_the_steps_and_are_told(open_screen, monkeypatch) -> None:
+    # The demo model, whose tokenizer would tell, is not on the disk here.
+    facts = RowFacts(200, each=5.7, filled=0.96)
+    monkeypatch.setattr("engine.worker.fitting.row_facts", lambda _config: facts)
+    async with open_screen() as shown:
+        view = await form_of(shown)
+        view.form.select("packing")
+        shown.studio.change("packing", True)
+        shown.studio.look_again()
+        await shown.settle()
+        view.show()
+        await shown.settle()
+        assert shown.studio.rows == 16
+        assert "91 rows packed into 16 (96 % full) × 5 epochs ÷ (4 × 2) ≈ 10 steps" in shown.text
+        assert "→ 10 steps" in shown.text
+
+
+async def test_steps_are_known_where_rows_are_not(open_screen, tmp_path) -> None:
+    (tmp_path / "dataset_info.json").write_text('{"far": {"hf_hub_url": "org/far"}}')
+    async with open_screen() as shown:
+        view = await form_of(shown)
+        studio = shown.studio
+        studio.change_many({"dataset_dir": str(tmp_path), "dataset": "far"})
+        studio.look_again()
+        view.show()
+        await shown.settle()
+        assert studio.rows is None and studio.steps is None
+        assert "The rows are counted when the run reads them." in shown.text
+        studio.change_many({"streaming": True, "max_steps": 1234})
+        studio.look_again()
+        view.show()
+        await shown.settle()
+        assert studio.steps.total == 1234
+        assert "1,234 steps" in shown.text
