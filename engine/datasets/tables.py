@@ -31,8 +31,10 @@ class ParquetRows:
         self._path = path
         # Where each damaged row group can't be read any further, and why.
         self._broken: dict[int, tuple[int, str]] = {}
-        self._file = parquet.ParquetFile(path)
-        meta = self._file.metadata
+        meta = parquet.read_metadata(path)
+        # Texts that repeat stay as few as they are in the file: a few bytes may stand for gigabytes.
+        shared = _shared_texts(meta)
+        self._file = parquet.ParquetFile(path, metadata=meta, read_dictionary=shared)
         groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
         self.names: list[str] = self._file.schema_arrow.names
         self._ends = list(accumulate(group.num_rows for group in groups))
@@ -91,6 +93,18 @@ class ParquetRows:
             return group, first, self._file.read_row_group(group), None
         pieces = self._file.iter_batches(_PIECE_ROWS, row_groups=[group])
         return group, first, next(pieces), pieces
+
+
+def _shared_texts(meta: Any) -> list[str]:
+    """The columns of texts or bytes whose values are written once and referred to."""
+    found = set()
+    for group in range(meta.num_row_groups):
+        for place in range(meta.num_columns):
+            column = meta.row_group(group).column(place)
+            shares = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"} & set(column.encodings)
+            if column.physical_type == "BYTE_ARRAY" and shares:
+                found.add(column.path_in_schema)
+    return sorted(found)
 
 
 class ArrowRows:
