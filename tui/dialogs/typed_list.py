@@ -18,7 +18,10 @@ class TypedList(ModalScreen[str | None]):
 
     DEFAULT_CSS = """
     TypedList { align: center middle; background: transparent; }
-    TypedList > Vertical { width: 84; max-width: 100%; height: auto; max-height: 100%; }
+    TypedList > Vertical {
+        width: 86; max-width: 100%; height: auto; max-height: 100%;
+        padding: 0 1; background: ansi_default;  /* a gap to what is below the dialog */
+    }
     TypedList Input {
         height: 1; border: none; padding: 0 1; background: ansi_default; width: 1fr;
     }

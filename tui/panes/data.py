@@ -112,7 +112,7 @@ class DataView(RowPlaces):
         if entry is None:
             self.row_panel.set_title(_("Rows"))
             self.row_panel.set_figure("")
-            self.row_panel.set_lines([[], [(_("No set is chosen on the left."), "dim")]])
+            self.row_panel.set_lines([[], *self._no_set()])
             self.token_panel.set_lines([])
             self.source_panel.set_lines([])
             return
@@ -215,6 +215,15 @@ class DataView(RowPlaces):
         self.row_panel.set_lines(self._row_lines(row))
         self.token_panel.set_lines(self._token_summary(row))
 
+    def _no_set(self) -> list[Line]:
+        row = shell(self).rail.data.cursor_row
+        if row is None:
+            return [[(_("No set is chosen on the left."), "dim")]]
+        return [
+            [(f"{_('This folder has no set')} {visible(row.key)}.", "error")],
+            [(_("The run is to use it: space leaves it out."), "text")],
+        ]
+
     def _no_row(self, row: RowView | None) -> list[Line]:
         """What stands where there is no row to show: why, and what to try."""
         said = [(_("The row is being read …"), "dim")]
@@ -239,8 +248,10 @@ class DataView(RowPlaces):
         lines = self._token_lines(row, max(20, self.token_panel.content_width - 4))
         room = self.token_panel.content_height
         if row.pieces and len(lines) > room > 3:
-            tail = len(lines) - lines.index([])
-            lines = [*lines[: room - tail - 1], [("…", "dim")], *lines[-tail:]]
+            tail = lines[lines.index([]) :]
+            # Where there is little room, tokens are worth more than a gap.
+            tail = tail[1:] if room < len(tail) + 3 else tail
+            lines = [*lines[: room - len(tail) - 1], [("…", "dim")], *tail]
         return lines
 
     def _row_lines(self, row: RowView) -> list[Line]:
