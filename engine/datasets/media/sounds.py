@@ -1,6 +1,7 @@
 """Sounds that rows point to: what their head says, and their samples as a model takes them.
 
-WAV, FLAC, MP3, Ogg and what else libsndfile reads (package soundfile), in one channel, at the rate
+WAV, FLAC, MP3, Ogg and what else libsndfile reads (package soundfile), or a container's first sound
+track (`engine.datasets.media.sound_tracks`), in one channel, at the rate
 that the settings name (package soxr); both come with the extra `sound`. They are imported when a
 sound is opened, and nothing here needs torch.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.sound_tracks import about_track, blocks_of_track, is_container
 from engine.installed import install_command, is_installed
 
 if TYPE_CHECKING:
@@ -109,8 +111,11 @@ def loudness(path: Path, parts: int) -> list[float]:
 
 @lru_cache(maxsize=4096)
 def _facts_at(path: Path, _changed: int, _size: int) -> SoundFacts:
-    with _opened(path) as sound:
-        facts = SoundFacts(int(sound.frames), int(sound.samplerate), int(sound.channels))
+    if is_container(path):
+        facts = SoundFacts(*about_track(path))
+    else:
+        with _opened(path) as sound:
+            facts = SoundFacts(int(sound.frames), int(sound.samplerate), int(sound.channels))
     if facts.frames <= 0 or facts.rate <= 0:
         raise RowFault(f"the sound {path.name} is empty")
     if facts.seconds > LONGEST_SECONDS:
@@ -121,19 +126,26 @@ def _facts_at(path: Path, _changed: int, _size: int) -> SoundFacts:
 
 
 def _blocks(path: Path) -> Iterator[Any]:
-    """The sound's frames, (frames, channels) at a time."""
+    """The sound's frames, (frames, channels) at a time; no more than a sound may have."""
+    most = about_sound(path).rate * (LONGEST_SECONDS + 60)
+    for block in blocks_of_track(path) if is_container(path) else _blocks_of_file(path):
+        yield block
+        most -= len(block)
+        if most < 0:
+            return
+
+
+def _blocks_of_file(path: Path) -> Iterator[Any]:
     import soundfile
 
     with _opened(path) as sound:
-        most = int(sound.samplerate) * (LONGEST_SECONDS + 60)
-        while most > 0:
+        while True:
             try:
                 block = sound.read(_BLOCK, dtype="float32", always_2d=True)
             except (soundfile.SoundFileError, OSError, ValueError) as error:
                 raise _unreadable(path, error) from None
             if not len(block):
                 return
-            most -= len(block)
             yield block
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from engine.datasets.media import find_medium
 from engine.datasets.media import sounds as module
 from engine.datasets.media.looks import look_at
 from engine.datasets.media.preview import preview
+from engine.datasets.media.sound_tracks import is_container
 from engine.datasets.media.sounds import SoundFacts, about_sound, read_sound
 from engine.datasets.medium import Medium
 
@@ -58,6 +60,50 @@ def test_sounds_of_every_kind_are_read_as_the_model_hears(
     assert abs(main_tone(samples, 16000) - 440) < 2
     # Of a sine of height 0.5 the mean square is 1/8; coding takes a little at the ends.
     assert abs(math.sqrt(float((samples**2).mean())) - 0.5 / math.sqrt(2)) < 0.02
+
+
+def save_track(path: Path, codec: str, hertz: float, seconds: float, rate: int) -> Path:
+    import av
+
+    times = numpy.arange(round(seconds * rate)) / rate
+    wave = (0.5 * numpy.sin(2 * math.pi * hertz * times)).astype("float32")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="stereo")
+        size = stream.codec_context.frame_size or 1024
+        for start in range(0, len(wave), size):
+            part = wave[start : start + size]
+            frame = av.AudioFrame.from_ndarray(
+                numpy.ascontiguousarray(numpy.stack([part, part])), format="fltp", layout="stereo"
+            )
+            frame.sample_rate = rate
+            frame.pts = start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.mka", "ac3")])
+def test_a_containers_sound_track_is_read(name: str, codec: str, tmp_path: Path) -> None:
+    path = save_track(tmp_path / name, codec, 440, 1.5, 48000)
+    facts = about_sound(path)
+    assert (facts.rate, facts.channels) == (48000, 2) and abs(facts.seconds - 1.5) < 0.05
+    samples = read_sound(path, 16000)
+    assert len(samples) == facts.samples(16000)
+    assert abs(main_tone(samples[2000:22000], 16000) - 440) < 2
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RowFault, match="is no sound that can be read"):
+        read_sound(path, 16000)
+
+
+def test_a_container_without_its_package_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.datasets.media import sound_tracks
+
+    monkeypatch.setattr(sound_tracks, "is_installed", lambda name: name != "av")
+    (tmp_path / "a.m4a").write_bytes(b"x")
+    with pytest.raises(RowFault, match=r"read with PyAV: pip install 'finetui\[video\]'"):
+        read_sound(tmp_path / "a.m4a", 16000)
 
 
 def test_channels_are_brought_together(tmp_path: Path) -> None:
@@ -117,6 +163,37 @@ def test_what_is_no_sound_is_told(kind: str, reason: str, tmp_path: Path) -> Non
     path = broken(tmp_path, kind)
     with pytest.raises(RowFault, match=reason):
         read_sound(path, 16000)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.m4a", "a.mka"])
+def test_a_damaged_file_is_read_or_told(name: str, tiny_sound: Any, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if is_container(path):
+        save_track(path, "aac" if name == "a.m4a" else "ac3", 440, 0.5, 48000)
+    else:
+        tiny_sound.save_tone(path, 440, 0.5, 16000, 2)
+    whole, chance, told = path.read_bytes(), random.Random(1), 0
+    for turn in range(120):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            near = min(len(damaged), 400 if turn % 2 else len(damaged))
+            place = (
+                chance.randrange(near) if turn % 3 else len(damaged) - 1 - chance.randrange(near)
+            )
+            if chance.random() < 0.7:
+                damaged[place] = chance.randrange(256)
+            else:
+                del damaged[place : place + chance.randint(1, 2000)]
+                damaged = damaged or bytearray(b"x")
+        path.write_bytes(bytes(damaged))
+        try:
+            samples = read_sound(path, 16000)
+        except RowFault as fault:
+            assert name in str(fault)
+            told += 1
+        else:
+            assert len(samples) == about_sound(path).samples(16000)
+    assert told
 
 
 def test_a_sound_of_hours_is_refused_by_its_head(tmp_path: Path) -> None:
