@@ -30,12 +30,16 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…]) (?=\S)")
 _PLACE_OF_PROBLEM = re.compile(r"\[([^\]]*)\] (.*)", re.DOTALL)
 # Chinese characters and full-width signs, beside which no blank stands.
 _WIDE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef“”]")
+# Blanks of a list of names, between a number and its unit, and of two numbers.
+_NAMES_BLANKS = re.compile(
+    r"(?<=,) |(?<=[0-9]) (?=[A-Za-z%]{1,3}\b)|(?<=[0-9]) (?=and [0-9])|(?<=[0-9] and) (?=[0-9])"
+)
 _FULL_STOP = re.compile(r"[。？！]")
 # Beside Chinese, letters and digits stand apart.
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z0-9_]")
 # A template of fewer letters says little.
-_FEW_LETTERS, _VERY_FEW = 9, 6
+_FEW, _VERY_FEW = 12, 6
 # Texts are no longer than this (a traceback is not looked through), and have few sentences.
 _LONGEST, _MOST_SENTENCES = 4000, 8
 _MOST_TEMPLATES = 4
@@ -86,10 +90,10 @@ class Template:
         self.letters = sum(map(str.isalpha, kept))
         self.signs = _signs(kept)
         # `{0} is empty`: too little to go by, unless what it holds is clear in itself.
-        self.is_vague = self.letters < _FEW_LETTERS and not source[0].isupper()
+        self.is_vague = self.letters < _FEW and not source[0].isupper() and ":" not in kept
         # `stage {0}`, `{0} or {1}`: a few words of a sentence, which hold a name or a number.
         self.holds_names = self.letters < _VERY_FEW and not re.search("[.:;]", kept)
-        self._matches: re.Pattern[str] | None = None
+        self._patterns: list[re.Pattern[str]] | None = None
 
     def words(self) -> list[str]:
         """The words that every text of this template holds; none that touches a place."""
@@ -105,15 +109,20 @@ class Template:
                     found.append(word.group())
         return found
 
-    def match(self, text: str) -> tuple[str, ...] | None:
-        """What stands in the places of `text`, or None where it is another sentence."""
+    def matches(self, text: str) -> list[tuple[str, ...]]:
+        """What may stand in the places of `text`; nothing where it is another sentence."""
         if not (text.startswith(self.pieces[0]) and text.endswith(self.pieces[-1])):
-            return None
-        if self._matches is None:
-            kept = map(re.escape, self.pieces[::2])
-            self._matches = re.compile("(.*?)".join(kept), re.DOTALL)
-        found = self._matches.fullmatch(text)
-        return found.groups() if found else None
+            return []
+        if self._patterns is None:
+            kept = [re.escape(piece) for piece in self.pieces[::2]]
+            self._patterns = [re.compile("(.*?)".join(kept), re.DOTALL)]
+            if "" in kept[1:-1]:
+                # Of two places side by side the first may hold a name.
+                places = ["(.*?)" if piece else r"([^\s,;:()]+)" for piece in kept[1:-1]]
+                pattern = kept[0] + "".join(map(str.__add__, [*places, "(.*?)"], kept[1:]))
+                self._patterns.append(re.compile(pattern, re.DOTALL))
+        found = [pattern.fullmatch(text) for pattern in self._patterns]
+        return [one.groups() for one in found if one]
 
 
 class Sentences:
@@ -151,6 +160,8 @@ class Sentences:
         found = [self._whole(text)]
         if found[0][0] * 2 < _signs(text):
             found.append(self._behind_a_name(text))
+            if ", " in text:
+                found.append(self._in_parts(text, ", ", "，"))
         ends = [one.end() for one in _SENTENCE_END.finditer(text)]
         for end in ends[:_MOST_SENTENCES]:
             first, rest = self._best(text[: end - 1]), self._best(text[end:])
@@ -163,7 +174,7 @@ class Sentences:
         if "; " in text:
             found.append(self._in_parts(text, "; ", "；"))
         best = max(found, key=lambda one: one[0])
-        for sign, wide in ((": ", "："), (", ", "、"), (" and ", "和")):
+        for sign, wide in ((": ", "："), (" and ", "和")):
             if not best[0] and sign in text:
                 best = self._in_parts(text, sign, wide)
         if not best[0] and text.endswith("."):
@@ -184,7 +195,7 @@ class Sentences:
         stop = text.endswith(".")
         for blank in list(re.finditer(" (?!an? |the )", text))[:_LONGEST_NAME]:
             known, words = self._whole(text[blank.end() :].removesuffix("."))
-            if known >= _FEW_LETTERS:
+            if known >= _FEW:
                 return known, _after(text[: blank.end()], words) + ("。" if stop else "")
         return 0, text
 
@@ -192,9 +203,7 @@ class Sentences:
         found = []
         for word in {"", *_WORD.findall(text)}:
             for template in self._by_word.get(word, ()):
-                values = template.match(text)
-                if values is not None:
-                    found.append((template, values))
+                found += [(template, values) for values in template.matches(text)]
         found.sort(key=lambda one: -one[0].signs)
         return found[:_MOST_TEMPLATES]
 
@@ -202,7 +211,7 @@ class Sentences:
         signs, filled = template.signs, []
         for value in values:
             known, words = self._value(value)
-            if " " in value.replace(", ", ",") and (
+            if " " in _NAMES_BLANKS.sub("", value) and (
                 template.holds_names or (template.is_vague and not known)
             ):
                 return None

@@ -116,6 +116,15 @@ def test_english_stays_as_it_is() -> None:
             "没有文件 a.yaml。[/sets，第 3 行] 检查路径。",
         ),
         (
+            'stage and pref_loss both set pref_loss, to "orpo" and "hinge".',
+            'stage 和 pref_loss 都设置了 pref_loss，分别设为 "orpo" 和 "hinge"。',
+        ),
+        ("seed stands twice (lines 1 and 3).", "seed 出现了两次（第 1 and 3 行）。"),
+        (
+            "The GPU ran out of memory (2 GiB more were asked for, 1.20 GiB of 79 GiB were free).",
+            "GPU 显存不足（还需要 2 GiB，可用 1.20 GiB，共 79 GiB）。",
+        ),
+        (
             "a set.json.gz can't be unpacked: it is damaged.",
             "a set.json.gz 无法解压：已损坏。",
         ),
