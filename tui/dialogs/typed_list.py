@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding
+from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from tui.widgets.list_view import ListPanel
@@ -19,8 +20,7 @@ class TypedList(ModalScreen[str | None]):
     DEFAULT_CSS = """
     TypedList { align: center middle; background: transparent; }
     TypedList > Vertical {
-        width: 86; max-width: 100%; height: auto; max-height: 100%;
-        padding: 0 1; background: ansi_default;  /* a gap to what is below the dialog */
+        width: 86; max-width: 100%; height: auto; max-height: 100%; background: ansi_default;
     }
     TypedList Input {
         height: 1; border: none; padding: 0 1; background: ansi_default; width: 1fr;
@@ -33,6 +33,12 @@ class TypedList(ModalScreen[str | None]):
         Binding("pagedown", "page(1)", "page down", show=False, priority=True),
         Binding("pageup", "page(-1)", "page up", show=False, priority=True),
     ]
+
+    def on_resize(self) -> None:
+        # A gap to what is seen on either side, where something is.
+        inner = self.query_one(Vertical)
+        beside = inner.styles.width is not None and self.app.size.width > inner.styles.width.value
+        inner.styles.padding = (0, 1) if beside else 0
 
     @staticmethod
     def list_panel(title: str, empty: str) -> ListPanel:
