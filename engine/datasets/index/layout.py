@@ -12,8 +12,8 @@ from engine.datasets.index.blocks import BLOCK_BYTES, Blocks
 from engine.problem import BadInput, Problem
 
 CHUNK = 1 << 20
-# A row beyond this is taken for a file with a bracket or a quote that is never closed.
-MOST_ROW_BYTES = 1 << 30
+# A row beyond this is not read: twice what the most characters of a row take, escaped.
+MOST_ROW_BYTES = 1 << 28
 
 # `pread(count, place)`: the bytes there, fewer only at the file's end.
 Pread = Callable[[int, int], bytes]
@@ -219,7 +219,7 @@ class CsvLayout:
                 return
             wanted = CHUNK if place else wanted * 2
             if wanted > MOST_ROW_BYTES:
-                raise _too_long(self._path, line)
+                raise too_long(self._path, line)
 
     def spans(self, raw: bytes, line: int, final: bool) -> list[Span]:
         found: list[Span] = []
@@ -281,11 +281,12 @@ def _no_step(place: int) -> None:
     """Nobody is told."""
 
 
-def _too_long(path: Path, line: int) -> BadInput:
+def too_long(path: Path, line: int) -> BadInput:
+    """The error for a row that is not read, as it would take the memory."""
     return _bad(
         f"{path.name} has a row of more than {MOST_ROW_BYTES >> 20} MB.",
         f"{path}, line {line}",
-        "A quote or a bracket may be open there.",
+        "A quote or a bracket may be open there, or a line end missing.",
     )
 
 

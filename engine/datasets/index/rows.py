@@ -16,7 +16,7 @@ from engine.datasets.index.blocks import (
     save_blocks,
 )
 from engine.datasets.index.detect import find_layout
-from engine.datasets.index.layout import Layout, Span
+from engine.datasets.index.layout import MOST_ROW_BYTES, Layout, Span, too_long
 from engine.datasets.index.source import Source, open_source
 from engine.datasets.index.stamp import FileStamp
 from engine.problem import BadInput, Problem
@@ -110,13 +110,15 @@ class IndexedRows:
         start, end, line = spans[index - self._blocks.rows[block]]
         return raw[start:end], line
 
-    def stretch(self, index: int) -> tuple[range, bytes]:
+    def stretch(self, index: int) -> tuple[range, bytes] | None:
         """The known rows from `index` to the end of its block, and the bytes that hold them: what
-        no row of them holds does not stand in the bytes."""
+        no row of them holds does not stand in the bytes. None where they are more than is read."""
         self._reach(index)
         blocks = self._blocks
         block = blocks.find(index)
         start, end = blocks.span(block)
+        if end - start > MOST_ROW_BYTES:
+            return None
         return range(index, self._behind(block)), self._source.pread(end - start, start)
 
     def parse(self, raw: bytes, line: int) -> Any:
@@ -177,6 +179,11 @@ class IndexedRows:
             spans = self._layout.spans(raw, self._blocks.lines[block], final)[:count]
             if final or len(spans) > wanted:
                 break
+            if piece >= MOST_ROW_BYTES:
+                line = self._blocks.lines[block] + raw.count(
+                    b"\n", 0, spans[-1][1] + 1 if spans else 0
+                )
+                raise too_long(self._path, line)
             piece = min(size, piece * 4)
         if len(spans) <= wanted or len(raw) < piece:
             raise self._changed()
