@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.config import RunConfig, Steps, steps_of
 from engine.paths import saves_dir
+from tui.engine_text import engine_text
 from tui.known_runs import KnownRuns
 from tui.language import _
 from tui.remembered import Remembered
@@ -122,7 +123,8 @@ class Fit(KnownRuns):
         words = f"{_('memory')} {memory(forecast.total)} {_('of')} {has}"
         if self.advice:
             first = self.advice[0]
-            words += f": {first.change} {_('fits')} ({memory(first.forecast.total)}), F6"
+            words += f": {engine_text(first.change)} {_('fits')} "
+            words += f"({memory(first.forecast.total)}), F6"
         return words
 
     def disk_words(self) -> str:
