@@ -10,6 +10,7 @@ from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.decoding import errors, opened
 from engine.installed import install_command, is_installed
 
+_MOST_CHANNELS = 8
 SUFFIXES = frozenset({".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma"})
 
 
@@ -29,7 +30,9 @@ def about_track(path: Path) -> tuple[int, int, int]:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = float(container.duration or 0) / 1_000_000
-            return round(seconds * rate), rate, int(stream.codec_context.channels)
+            channels = int(stream.codec_context.channels)
+            _check_channels(path, channels)
+            return round(seconds * rate), rate, channels
     except errors() as error:
         raise _unreadable(path, error) from None
 
@@ -42,10 +45,15 @@ def blocks_of_track(path: Path) -> Iterator[Any]:
     try:
         with opened(path) as container:
             stream = _track(path, container)
-            whole = av.AudioResampler(format="fltp")
+            # Packed: of planes a damaged frame may claim more than it has memory for.
+            packed = av.AudioResampler(format="flt")
             for frame in container.decode(stream):
-                for part in whole.resample(frame):
-                    yield part.to_ndarray().T
+                _check_channels(path, frame.layout.nb_channels)
+                for part in packed.resample(frame):
+                    channels = part.layout.nb_channels
+                    _check_channels(path, channels)
+                    samples = part.to_ndarray().reshape(-1)
+                    yield samples[: len(samples) // channels * channels].reshape(-1, channels)
     except errors() as error:
         raise _unreadable(path, error) from None
 
@@ -57,6 +65,11 @@ def _track(path: Path, container: Any) -> Any:
     if track.codec_context is None:
         raise RowFault(f"{path.name} is no sound that can be read (its codec is not known)")
     return track
+
+
+def _check_channels(path: Path, channels: int) -> None:
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise RowFault(f"{path.name} is no sound that can be read (it has {channels:,} channels)")
 
 
 def _check_installed(path: Path) -> None:

@@ -77,7 +77,8 @@ def read_sound(path: Path, rate: int) -> numpy.ndarray[Any, Any]:
     frames = 0
     for block in _blocks(path):
         frames += len(block)
-        one = numpy.ascontiguousarray(block.mean(axis=1, dtype=numpy.float32))
+        with numpy.errstate(over="ignore", invalid="ignore"):  # told below
+            one = numpy.ascontiguousarray(block.mean(axis=1, dtype=numpy.float32))
         pieces.append(one if stream is None else stream.resample_chunk(one))
     if frames < (1 - _MAY_LACK) * facts.frames:
         raise RowFault(

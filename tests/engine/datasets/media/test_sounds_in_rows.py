@@ -95,6 +95,16 @@ def test_a_containers_sound_track_is_read(name: str, codec: str, tmp_path: Path)
         read_sound(path, 16000)
 
 
+def test_a_track_that_claims_many_channels_is_told(tmp_path: Path) -> None:
+    # PyAV 18 would read frames of more than eight planes from memory that isn't theirs.
+    path = save_track(tmp_path / "a.mka", "pcm_f32le", 440, 0.5, 48000)
+    whole = path.read_bytes()
+    assert whole.count(b"\x9f\x81\x02") == 1  # Matroska's element of channels
+    path.write_bytes(whole.replace(b"\x9f\x81\x02", b"\x9f\x81\x0e"))
+    with pytest.raises(RowFault, match="it has 14 channels"):
+        read_sound(path, 16000)
+
+
 def test_a_container_without_its_package_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
