@@ -198,6 +198,8 @@ def _file_facts(path: Path) -> VideoFacts:
             if not container.streams.video:
                 raise RowFault(f"{path.name} holds no video, only sound or text")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise RowFault(f"{path.name} is no video that can be read (its codec is not known)")
             if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
                 return VideoFacts(stream.codec_context.width, stream.codec_context.height, 1, 1.0)
             first = next(iter(container.decode(stream)), None)

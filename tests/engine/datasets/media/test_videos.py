@@ -214,3 +214,21 @@ def test_frames_without_times_are_decoded_in_order(write_video: Any, tmp_path: P
         list(decoding._sought(path, [0, 99], 100))
     first, last = decoding.decoded(path, [0, 99], 100)
     assert near(middle(first), RED) and near(middle(last), BLUE)
+
+
+def test_a_video_of_an_unknown_codec_is_told(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    whole = path.read_bytes()
+    named = b"V_MPEG4/ISO/ASP"
+    assert whole.count(named) == 1
+    path.write_bytes(whole.replace(named, b"V_NONE4/ISO/ASP"))
+    with pytest.raises(RowFault, match=r"a\.mkv is no video that can be read \(its codec is not"):
+        about_video(path)
