@@ -180,7 +180,7 @@ def test_a_far_set_trains_as_the_same_set_on_disk(
     ],
     ids=["far", "packed", "mixed and passed", "by shares"],
 )
-@pytest.mark.parametrize("marks", [True, False])
+@pytest.mark.parametrize("marks", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_far_run_resumes_at_its_row(
     train: Callable[..., Any], tmp_path: Path, options: dict[str, Any], marks: bool
 ) -> None:

@@ -68,7 +68,13 @@ def losses(heard: Any, after: int = 0) -> list[float]:
     return [event.loss for event in heard.of(StepLogged) if event.step > after]
 
 
-@pytest.mark.parametrize("name", STAGES)
+SLOW = ("kto alone", "rloo", "distill on samples")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in STAGES],
+)
 def test_each_stage_streams_and_resumes_at_its_row(train: Any, tmp_path: Path, name: str) -> None:
     options = {"stage": name, **STAGES[name]}
     same = {**options, "disable_shuffling": True}
@@ -90,7 +96,7 @@ PACKED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("marks", [True, False])
+@pytest.mark.parametrize("marks", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_rows_stream_and_resume(train: Any, tmp_path: Path, name: str, marks: bool) -> None:
     options = {"stage": name, **PACKED[name], "preprocessing_batch_size": 4}
