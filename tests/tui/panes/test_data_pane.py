@@ -261,3 +261,27 @@ async def test_without_colours_signs_tell_the_parts_of_a_row(
         monkeypatch.setenv("FINETUI_COLORS", "256")
         await shown.press("v", "v", "v")
         assert "trained (accent)" in shown.text and "]{" not in shown.text
+
+
+async def test_a_set_that_the_folder_lacks_says_so(open_screen, home: Path) -> None:
+    folder = home / "sets"
+    folder.mkdir()
+    (folder / "one.json").write_text(json.dumps([{"instruction": "q", "output": "a"}]))
+    (folder / "dataset_info.json").write_text(
+        '{"one": {"file_name": "one.json"}, "gone": {"file_name": "nowhere.json"}}'
+    )
+    async with open_screen() as shown:
+        shown.studio.change_many({"dataset_dir": str(folder), "dataset": "other"})
+        shown.studio.read_datasets()
+        shown.app.show()
+        await shown.press("2")
+        figures = {row.key: row.figures for row in shown.app.rail.data.rows}
+        assert figures == {"one": ("1",), "gone": ("✗",), "other": ("?",)}
+        shown.app.rail.data.select("other")
+        await shown.settle()
+        assert "This folder has no set other." in shown.text
+        await shown.press("space")
+        assert shown.studio.chosen == [] and "no set other" not in shown.text
+        shown.app.rail.data.select("gone")
+        await shown.press("enter")
+        assert "There is no" in shown.text and "[/" not in shown.text, "where stands by itself"
