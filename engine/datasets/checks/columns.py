@@ -50,7 +50,8 @@ def column_findings(rows: RowIndex) -> tuple[Finding, ...]:
                 if getattr(columns, ours) is None and holds[name] and name not in listed:
                     found.append(_left_out(name, ours))
     one = next(iter(seen)) if len(seen) == 1 else ""
-    if any(sign in one for sign in ";\t"):
+    unparted = any(sign in one for sign in ";\t")
+    if unparted:
         found.append(
             Finding(
                 "one column",
@@ -62,7 +63,7 @@ def column_findings(rows: RowIndex) -> tuple[Finding, ...]:
                 "semicolons or tabs",
             )
         )
-    if not rows.info.said_columns and not one and rows.info.shape != "text":
+    if not rows.info.said_columns and not unparted and rows.info.shape != "text":
         found += _defaults_missing(rows.info, seen)
     if rows.info.said_columns:
         for ours in columns.__dataclass_fields__:

@@ -182,3 +182,47 @@ def test_progress_is_told_and_a_stop_is_heard(make_set: Any) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         check_dataset(index, None, check_stop=stop)
+
+
+def test_feedback_of_one_kind_is_told(checked: Check) -> None:
+    def check(*labels: bool) -> dict[str, tuple[int, ...]]:
+        content = [
+            {**row, "label": label} for row, label in zip(rows("a", "b", "c"), labels, strict=True)
+        ]
+        columns = {"prompt": "instruction", "response": "output", "kto_tag": "label"}
+        return kinds(checked(content, columns=columns))
+
+    assert "one-sided" not in check(True, False, True)
+    assert "one-sided" in check(True, True, True) and "one-sided" in check(False, False, False)
+
+
+def test_columns_that_the_file_names_otherwise_are_told(make_set: Any) -> None:
+    def said(content: Any, file: str = "mine.json", **entry: Any) -> str:
+        found = check_dataset(open_rows("mine", make_set(content, file, **entry)), None)
+        return " ".join(finding.words for finding in found.findings)
+
+    words = said([{"question": "q", "answer": "a"}])
+    assert "no row has a column 'instruction'; the file's are answer, question" in words
+    assert "no row has a column 'conversations'" in said([{"turns": []}], formatting="sharegpt")
+    assert "one column, 'instruction;output'" in said("instruction;output\na;b\n", "mine.csv")
+    assert said(rows("a", "b")) == ""
+
+
+def test_a_pair_of_equals_is_told_without_a_model_too(make_set: Any) -> None:
+    pairs = [{"instruction": "q", "chosen": "same", "rejected": one} for one in ("same", "other")]
+    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
+    found = check_dataset(open_rows("mine", make_set(pairs, ranking=True, columns=columns)), None)
+    assert [problem.row for problem in found.problems] == [1] and found.usable == 1
+
+
+def test_several_processes_find_the_same(
+    make_set: Any, model_folders: dict[str, Path], make_config: Any
+) -> None:
+    content: list[Any] = rows(*[f"answer {n % 900} " * (n % 50) for n in range(2000)])
+    content[7:9] = ["no row", {"instruction": "q"}]
+    config = make_config(cutoff_len=64, preprocessing_num_workers=2)
+    encoder = Encoder(model_folders["chatml"], config)
+    index = open_rows("mine", make_set(content))
+    one = check_dataset(index, encoder)
+    assert check_dataset(index, encoder, config=config) == one
+    assert one.unusable > 2 and one.cut > 100
