@@ -103,10 +103,11 @@ def check_weights(model: str, files: Sequence[RemoteFile], where: str) -> None:
     if any(name.endswith(".safetensors") and "/" not in name for name in names):
         return
     pickled = any(name.endswith((".bin", ".pt", ".pth")) for name in names)
-    why = "only pickled weights, which can run code when loaded" if pickled else "no safetensors"
     raise BadInput(
         Problem(
-            f"{model} has {why}.",
+            f"{model} has only pickled weights, which can run code when loaded."
+            if pickled
+            else f"{model} has no safetensors.",
             where,
             "Look for a safetensors version (a pull request or branch of it: set model_revision).",
             "model_name_or_path",

@@ -78,14 +78,18 @@ _OTHER_CALLS = frozenset(
         *("AssertionError", "NotImplementedError", "SecurityError"),
     )
 )
-# Words that the engine fills in out of a table: the kinds of media.
-_WORDS_OF_TABLES = {
+# What is put together out of a table, the kinds of media. A lone `text` is a column's name as a
+# rule, so sentences with that kind stand here whole.
+_OUT_OF_TABLES = {
     "engine/datasets/medium.py": tuple(
         f"{count}{word}{plural}"
         for word in ("picture", "video", "sound")
         for count in ("", "{0} ")
         for plural in ("", "s")
     ),
+    "engine/datasets/media_rows.py": ("it has {0}, and the model reads only text",),
+    "engine/datasets/preparation_words.py": ("{0} holds {1}, and {2} reads only text.",),
+    "engine/models/vision.py": ("{0} reads only text, and the message has a {1}.",),
 }
 # What code looks like: of a template, a regular expression, a model's class.
 _CODE = re.compile(r"\{%|\{\{|%\}|\(\?|\n|\t|^\[A-Za|^<\|?\w+\|?>|^<\{|^Bearer |^# ")
@@ -121,7 +125,7 @@ def gather_engine(root: Path) -> Messages:
         if name.startswith(_OTHER_FILES):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"), name)
-        for text in (*sentences(tree), *_WORDS_OF_TABLES.get(name, ())):
+        for text in (*sentences(tree), *_OUT_OF_TABLES.get(name, ())):
             found.setdefault(text, set()).add(name)
     for text in _SAID_BY_PYTHON:
         found.setdefault(text, set()).add("Python")
