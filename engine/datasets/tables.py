@@ -32,7 +32,7 @@ class ParquetRows:
         # Where each damaged row group can't be read any further, and why.
         self._broken: dict[int, tuple[int, str]] = {}
         meta = parquet.read_metadata(path)
-        # Texts that repeat stay as few as they are in the file: a few bytes may stand for gigabytes.
+        # Texts that repeat stay as few as in the file: a few bytes may stand for gigabytes.
         shared = _shared_texts(meta)
         self._file = parquet.ParquetFile(path, metadata=meta, read_dictionary=shared)
         groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
