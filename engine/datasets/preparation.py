@@ -160,6 +160,7 @@ def _streamed(
 ) -> Prepared:
     """Rows to be encoded while the run trains; those to measure on are encoded now."""
     from engine.datasets.prepare_streamed import (
+        RowsSeen,
         check_media,
         first_rows,
         open_streamed,
@@ -190,7 +191,7 @@ def _streamed(
         measured = prepare(apart, encoder, progress, check_stop, form)
         held, dropped = measured.eval, list(measured.dropped)
         eval_counts, notes = dict(measured.eval_counts), [*notes, *measured.notes]
-    counts = {rows.name: len(rows) for rows in sets}
+    counts = RowsSeen(sets)
     notes = [*encoder.notes, *notes]
     return Prepared(rows, held, counts, eval_counts, tuple(dropped), tuple(notes))
 

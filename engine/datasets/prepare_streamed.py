@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets.encode import Encoder
     from engine.datasets.registry import DatasetInfo
+
+
+class RowsSeen(Mapping[str, int]):
+    """The rows of each set by its name; of one read as it comes, those seen until now."""
+
+    def __init__(self, sets: Sequence[RowIndex]) -> None:
+        self._sets = {rows.name: rows for rows in sets}
+
+    def __getitem__(self, name: str) -> int:
+        return len(self._sets[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sets)
+
+    def __len__(self) -> int:
+        return len(self._sets)
 
 
 def open_streamed(

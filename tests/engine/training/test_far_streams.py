@@ -165,6 +165,8 @@ def test_a_far_set_trains_as_the_same_set_on_disk(
     # What was read lies nowhere on the disk.
     kept = [file for file in tmp_path.rglob("*") if file.is_file() and "registry" not in file.parts]
     assert not any(b"it is 3 of 9" in file.read_bytes() for file in kept)
+    card = (tmp_path / "far" / "README.md").read_text()
+    assert "| far | 3" in card  # the rows that were read
     told = [event.text for event in heard.of(LogLine)]
     assert any("far (from the hub)" in text for text in told), told
 
