@@ -3,7 +3,8 @@
 transformers 5.24 needs torchvision for the video half of some processors (Qwen2-VL, SmolVLM, …),
 and torchvision from PyPI breaks transformers beside a CPU build of torch. Pictures need none of
 it: their processors have a form that works on PIL. So a processor is loaded without its video
-half where torchvision is missing, and that half's settings are carried along on saving.
+half where torchvision is missing, and that half's settings are carried along on saving;
+`engine.models.videos` does its work.
 """
 
 from __future__ import annotations
