@@ -30,6 +30,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…]) (?=\S)")
 _PLACE_OF_PROBLEM = re.compile(r"\[([^\]]*)\] (.*)", re.DOTALL)
 # Chinese characters and full-width signs, beside which no blank stands.
 _WIDE = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef“”]")
+_NAME = re.compile(r"[^\s,;:()]+")
 # Blanks of a list of names, between a number and its unit, and of two numbers.
 _NAMES_BLANKS = re.compile(
     r"(?<=,) |(?<=[0-9]) (?=[A-Za-z%]{1,3}\b)|(?<=[0-9]) (?=and [0-9])|(?<=[0-9] and) (?=[0-9])"
@@ -40,8 +41,8 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z0-9_]")
 # A template of fewer letters says little.
 _FEW, _VERY_FEW = 12, 6
-# Texts are no longer than this (a traceback is not looked through), and have few sentences.
-_LONGEST, _MOST_SENTENCES = 4000, 8
+# Texts are no longer than this (a traceback is not looked through), and have few parts.
+_LONGEST, _MOST_PARTS = 4000, 12
 _MOST_TEMPLATES = 4
 # A name before what is said of it has at most so many words.
 _LONGEST_NAME = 2
@@ -93,7 +94,6 @@ class Template:
         self.is_vague = self.letters < _FEW and not source[0].isupper() and ":" not in kept
         # `stage {0}`, `{0} or {1}`: a few words of a sentence, which hold a name or a number.
         self.holds_names = self.letters < _VERY_FEW and not re.search("[.:;]", kept)
-        self._patterns: list[re.Pattern[str]] | None = None
 
     def words(self) -> list[str]:
         """The words that every text of this template holds; none that touches a place."""
@@ -110,19 +110,29 @@ class Template:
         return found
 
     def matches(self, text: str) -> list[tuple[str, ...]]:
-        """What may stand in the places of `text`; nothing where it is another sentence."""
-        if not (text.startswith(self.pieces[0]) and text.endswith(self.pieces[-1])):
+        """What may stand in the places of `text`; nothing where it is another sentence. It takes
+        time in proportion to the text, whatever others wrote into it."""
+        first, *between, last = self.pieces[::2]
+        start, end = len(first), len(text) - len(last)
+        if start > end or not (text.startswith(first) and text.endswith(last)):
             return []
-        if self._patterns is None:
-            kept = [re.escape(piece) for piece in self.pieces[::2]]
-            self._patterns = [re.compile("(.*?)".join(kept), re.DOTALL)]
-            if "" in kept[1:-1]:
-                # Of two places side by side the first may hold a name.
-                places = ["(.*?)" if piece else r"([^\s,;:()]+)" for piece in kept[1:-1]]
-                pattern = kept[0] + "".join(map(str.__add__, [*places, "(.*?)"], kept[1:]))
-                self._patterns.append(re.compile(pattern, re.DOTALL))
-        found = [pattern.fullmatch(text) for pattern in self._patterns]
-        return [one.groups() for one in found if one]
+        values = []
+        for piece in between:
+            found = text.find(piece, start, end)
+            if found < 0:
+                return []
+            values.append(text[start:found])
+            start = found + len(piece)
+        values.append(text[start:end])
+        matches = [tuple(values)]
+        if "" in between:
+            # Of two places side by side the first may hold a name.
+            place = between.index("")
+            name = _NAME.match(values[place + 1])
+            if name is not None:
+                values[place : place + 2] = name.group(), values[place + 1][name.end() :]
+                matches.append(tuple(values))
+        return matches
 
 
 class Sentences:
@@ -163,7 +173,7 @@ class Sentences:
             if ", " in text:
                 found.append(self._in_parts(text, ", ", "，"))
         ends = [one.end() for one in _SENTENCE_END.finditer(text)]
-        for end in ends[:_MOST_SENTENCES]:
+        for end in ends if len(ends) < _MOST_PARTS else ():
             first, rest = self._best(text[: end - 1]), self._best(text[end:])
             blank = "" if _FULL_STOP.match(first[1][-1:]) else " "
             found.append((first[0] + rest[0], _after(first[1] + blank, rest[1])))
@@ -175,7 +185,7 @@ class Sentences:
             found.append(self._in_parts(text, "; ", "；"))
         best = max(found, key=lambda one: one[0])
         for sign, wide in ((": ", "："), (" and ", "和")):
-            if not best[0] and sign in text:
+            if not best[0] and 0 < text.count(sign) < _MOST_PARTS:
                 best = self._in_parts(text, sign, wide)
         if not best[0] and text.endswith("."):
             known, words = self._best(text[:-1])
@@ -210,7 +220,7 @@ class Sentences:
     def _filled(self, template: Template, values: tuple[str, ...]) -> tuple[int, str] | None:
         signs, filled = template.signs, []
         for value in values:
-            known, words = self._value(value)
+            known, words = self._value(value, lone=not template.holds_names)
             if " " in _NAMES_BLANKS.sub("", value) and (
                 template.holds_names or (template.is_vague and not known)
             ):
@@ -222,10 +232,11 @@ class Sentences:
             text = _after(text, filled[int(piece)] if number % 2 else piece)
         return signs, text
 
-    def _value(self, value: str) -> tuple[int, str]:
-        """What stands in a place: a name or number as it is, words in the screen's language."""
+    def _value(self, value: str, lone: bool = True) -> tuple[int, str]:
+        """What stands in a place: a name or number as it is, words in the screen's language; a
+        lone word only where it is none that a person types, such as a setting's value."""
         bare = value.strip()
-        if not any(map(str.isalpha, bare)):
+        if not any(map(str.isalpha, bare)) or not (lone or " " in bare):
             return 0, value
         known, words = self._best(bare)
         if not known and " " in bare:  # a label of the screen's own catalogue
@@ -237,11 +248,12 @@ class Sentences:
         """A list of sentences or words, or a name and what is said of it."""
         stop = text.endswith(".") and sign in ("; ", ": ")
         parts = (text.removesuffix(".") if stop else text).split(sign, 1 if sign == ": " else -1)
-        told = [self._value(part) for part in parts]
-        known = sum(one for one, _words in told)
+        told = [self._value(part, lone=sign != ", ") for part in parts]
+        # A sentence with a comma is rather one than two parts of others.
+        known = sum(one for one, _words in told) - (2 * len(parts) if sign == ", " else 0)
         is_list = sign in (", ", " and ")
         strange = any(not one and " " in words for one, words in told)
-        if not known or (is_list and strange):
+        if known <= 0 or (is_list and strange):
             return 0, text
         return known, wide.join(words for _known, words in told) + ("。" if stop else "")
 

@@ -96,6 +96,11 @@ def test_english_stays_as_it_is() -> None:
             "stage is foo: expected pt, sft, rm or dpo.",
             "stage 为 foo：应为 pt, sft, rm 或 dpo。",
         ),
+        ("x is y: expected none, on or off.", "x 为 y：应为 none, on 或 off。"),
+        (
+            "it has pictures and videos, and the model reads only text",
+            "它有图片和视频，而模型只读文本",
+        ),
         # A sentence in a sentence, and several one behind the other.
         (
             "None of the 3 rows of a.b can be used. Row 1: there is no answer (output is empty).",
@@ -163,6 +168,18 @@ def test_the_same_text_is_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sentences, "_found", not_again)
     assert sentences.translated("Row 5: there is no answer.") == first
+
+
+def test_what_others_wrote_costs_no_more() -> None:
+    """Texts made of a sentence's own words, over and over, are looked through all the same: their
+    time is not asserted, but without a bound this test would not end."""
+    for message in MESSAGES:
+        between = PLACE.split(message)[2:-1:2]
+        if len(between) > 2:
+            unit = "x".join(between[:-1])
+            SENTENCES.translated(PLACE.split(message)[0] + unit * (1500 // len(unit or "1234")))
+    for sign in (". A", ": ", "; ", ", ", " and ", "] [", "( "):
+        assert isinstance(SENTENCES.translated(sign * 900), str)
 
 
 def test_a_long_text_is_left_alone() -> None:
