@@ -47,6 +47,8 @@ class ParquetRows:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        import pyarrow
+
         if not 0 <= index < len(self):
             raise IndexError(index)
         with self._lock:
@@ -55,6 +57,8 @@ class ParquetRows:
             row: dict[str, Any] = table.slice(index - first, 1).to_pylist()[0]
         except UnicodeDecodeError:
             raise damaged_row(self._path, "it holds text that is not UTF-8") from None
+        except pyarrow.ArrowException as error:  # a place behind the texts that are shared
+            raise damaged_row(self._path, str(error).rstrip(".")) from None
         return row
 
     def _readable(self, index: int) -> tuple[int, Any]:
