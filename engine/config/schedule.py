@@ -139,7 +139,7 @@ def _polynomial(
     end = options.get("lr_end", 1e-7)
     if step > total:
         return float(end / rate)
-    left = 1 - (step - warmup) / (total - warmup)
+    left = 1 - (step - warmup) / max(1, total - warmup)
     return float(((rate - end) * left ** options.get("power", 1.0) + end) / rate)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback, Trainer, get_scheduler
 from transformers.trainer_callback import ExportableState
 
 from engine.models.changed_base import save_beside
@@ -131,6 +131,17 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.plan is not None and self.lr_scheduler is None:
             say_of_schedule(self.plan, optimizer or self.optimizer, num_training_steps)
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if self.args.lr_scheduler_type == "polynomial" and warmup == num_training_steps:
+            # transformers divides by the steps behind the warm-up, even when there are none.
+            self.lr_scheduler = get_scheduler(
+                "polynomial",
+                optimizer or self.optimizer,
+                warmup,
+                num_training_steps + 1,
+                self.args.lr_scheduler_kwargs,
+            )
+            return self.lr_scheduler
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -50,10 +50,12 @@ def real(config: Any, total: int) -> list[float]:
         scheduler_specific_kwargs=config.lr_scheduler_kwargs,
     )
     found = []
-    for _ in range(total):
+    for step in range(total):
         found.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
-        if config.lr_scheduler_type not in FOLLOWING:
+        # What comes behind the last step is asked of none (polynomial divides by 0 there where all
+        # steps warm up).
+        if config.lr_scheduler_type not in FOLLOWING and step < total - 1:
             scheduler.step()
     return found
 

@@ -222,3 +222,10 @@ def test_streamed_pairs_train(train: Any, tmp_path: Path, stage: str) -> None:
     result, _, _ = train("run", **STREAM, stage=stage, dataset="pairs", dataset_dir=str(folder))
     assert result["steps"] == 8
     assert math.isfinite(result["train_loss"])
+
+
+def test_a_polynomial_run_that_is_all_warm_up_ends_well(train: Any) -> None:
+    _, heard, _ = train(
+        lr_scheduler_type="polynomial", max_steps=2, warmup_steps=2, learning_rate=1e-2
+    )
+    assert [event.learning_rate for event in heard.of(StepLogged)] == [0.0, 0.005]
