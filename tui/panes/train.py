@@ -243,7 +243,7 @@ class TrainView(ChartView):
             [],
             [(_("Press"), "dim"), (" t ", "accent bold"), (_("to train."), "text")],
             [],
-            [(_("Then c talks to the result, e scores it, x exports it; 1-4 change what is run."),
+            [(_("Then c talks to the result, e scores it, x exports it; 1-4 change what runs."),
               "dim")],
         ]  # fmt: skip
         if config.model_name_or_path == "demo" and not studio.demo_ready:
