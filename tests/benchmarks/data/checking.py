@@ -2,7 +2,7 @@
 
 Measures: the check in this process and in several; a second check of the same rows; the run's
 `prepare` after a check, which finds its tokens; and `prepare` alone, for comparison. With `--near`
-also the time and the memory of looking for nearly equal rows.
+also the time of looking for nearly equal rows.
 
     python tests/benchmarks/data/checking.py [--rows 50000] [--workers N] [--model FOLDER] [--near]
 """
@@ -99,10 +99,7 @@ def main() -> None:
         shutil.rmtree(folder / "cache")
         timed("prepare without a check", lambda: prepare(many, Encoder(options.model, many)))
         if options.near:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             timed("nearly equal rows", lambda: near_duplicates(rows))
-            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            print(f"its memory above the highest before: {(after - before) / 1024:.0f} MB")
 
 
 if __name__ == "__main__":
