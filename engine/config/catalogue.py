@@ -31,7 +31,7 @@ SECTIONS: tuple[str, ...] = (
     "Loss",
     "Data",
     "Thoughts and tools",
-    "Pictures",
+    "Pictures, video, sound",
     "LoRA variants",
     "Adapters, advanced",
     "Context and kernels",

@@ -11,6 +11,7 @@ from engine.problem import Problem
 if TYPE_CHECKING:
     from engine.config.run_config import RunConfig
 
+
 def _several(config: Any) -> bool:
     return len(config.datasets) > 1 or config.mix_strategy != "concat"
 
@@ -120,8 +121,8 @@ class FeedingGroup:
         False,
         label="Streaming",
         section="Data",
-        help="Turns rows into tokens while the run trains, instead of all before; a hub set is read "
-        "as it comes, for sets larger than memory or disk. It needs max_steps.",
+        help="Turns rows into tokens while the run trains, instead of all before; a hub set is "
+        "read as it comes, for sets larger than memory or disk. It needs max_steps.",
         usual="off; on from millions of rows",
         goes_with=("max_steps", "buffer_size"),
     )

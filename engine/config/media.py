@@ -25,7 +25,7 @@ class MediaGroup:
     image_max_pixels: int = setting(
         768 * 768,
         label="Largest picture",
-        section="Pictures",
+        section="Pictures, video, sound",
         unit="pixels",
         help="Width times height of a picture at the most; larger ones are shrunk in shape before "
         "the model's own processor takes them.",
@@ -39,7 +39,7 @@ class MediaGroup:
     image_min_pixels: int = setting(
         32 * 32,
         label="Smallest picture",
-        section="Pictures",
+        section="Pictures, video, sound",
         unit="pixels",
         help="Width times height of a picture at the least; smaller ones are grown in shape.",
         usual="1024",
@@ -50,7 +50,7 @@ class MediaGroup:
     image_do_pan_and_scan: bool = setting(
         False,
         label="Pan and scan",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="Gives Gemma 3 crops of a long or tall picture beside the whole of it; other families "
         "take no notice.",
         higher="reads more of long pictures, with the tokens of each crop",
@@ -61,7 +61,7 @@ class MediaGroup:
     crop_to_patches: bool = setting(
         False,
         label="Tiles",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="Cuts a picture into tiles where the family can (InternVL, Aya Vision, GOT-OCR); "
         "other families take no notice.",
         higher="reads more of large pictures, with the tokens of each tile",
@@ -72,7 +72,7 @@ class MediaGroup:
     video_max_pixels: int = setting(
         256 * 256,
         label="Largest frame of a video",
-        section="Pictures",
+        section="Pictures, video, sound",
         unit="pixels",
         help="Width times height of a video's frame at the most; larger ones are shrunk in shape "
         "before the model's own processor takes them.",
@@ -87,7 +87,7 @@ class MediaGroup:
     video_min_pixels: int = setting(
         16 * 16,
         label="Smallest frame of a video",
-        section="Pictures",
+        section="Pictures, video, sound",
         unit="pixels",
         help="Width times height of a video's frame at the least; smaller ones are grown in shape.",
         usual="256",
@@ -99,7 +99,7 @@ class MediaGroup:
     video_fps: float = setting(
         2.0,
         label="Frames a second of video",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="How many frames of each second of a video the model is shown, evenly from the first "
         "to the last.",
         higher="follows quick movements; more tokens a second of video",
@@ -113,7 +113,7 @@ class MediaGroup:
     video_maxlen: int = setting(
         128,
         label="Most frames of a video",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="How many frames of a video the model is shown at the most; of longer videos they "
         "stand further apart.",
         higher="shows more of long videos; more tokens, memory and time",
@@ -127,7 +127,7 @@ class MediaGroup:
     audio_sampling_rate: int = setting(
         16000,
         label="Samples a second of sound",
-        section="Pictures",
+        section="Pictures, video, sound",
         unit="Hz",
         help="The rate that sounds are brought to before the model's own processor takes them; it "
         "must be the one that the model hears.",
@@ -140,9 +140,10 @@ class MediaGroup:
     )
     media_dir: str | None = setting(
         None,
-        label="Folder of pictures",
-        section="Pictures",
-        help="Where the rows' paths of pictures, videos and sounds start; left empty it is the dataset folder.",
+        label="Folder of media",
+        section="Pictures, video, sound",
+        help="Where the rows' paths of pictures, videos and sounds start; left empty it is the "
+        "dataset folder.",
         usual="empty",
         goes_with=("dataset_dir",),
         applies=_pictures,
@@ -150,7 +151,7 @@ class MediaGroup:
     freeze_vision_tower: bool = setting(
         True,
         label="Freeze the vision tower",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="Leaves the part of a model that looks at pictures, or listens to sounds, as it is.",
         higher="on: less memory, and the model sees as it did",
         lower="off: it can learn to see pictures of another kind",
@@ -161,7 +162,7 @@ class MediaGroup:
     freeze_multi_modal_projector: bool = setting(
         True,
         label="Freeze the projector",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="Leaves the layers between the vision tower and the language model as they are.",
         higher="on: less memory",
         lower="off: what is seen can be told to the language model in another way",
@@ -172,7 +173,7 @@ class MediaGroup:
     freeze_language_model: bool = setting(
         False,
         label="Freeze the language model",
-        section="Pictures",
+        section="Pictures, video, sound",
         help="Leaves the part of a vision-language model that writes as it is.",
         higher="on: only the projector or the vision tower is trained",
         lower="off: it can learn new answers",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _LOOKED_AT = 20_000
 _LONGEST = 48
 _FIRST = 48
+# A picture, video or sound takes some hundreds of tokens: as many as this many characters.
+_OF_A_MEDIUM = 2_000
 
 
 def sample_rows(config: RunConfig, encoder: Encoder) -> TokenRows | PartRows | None:
@@ -48,7 +50,7 @@ def sample_rows(config: RunConfig, encoder: Encoder) -> TokenRows | PartRows | N
 
 
 def _characters(example: Example) -> int:
-    size = len(example.text) + len(example.system)
+    size = len(example.text) + len(example.system) + len(example.media) * _OF_A_MEDIUM
     size += sum(len(message.content) + len(message.thoughts) for message in example.messages)
     answers = [m for m in (example.chosen, example.rejected) if m is not None]
     return size + max((len(message.content) for message in answers), default=0)

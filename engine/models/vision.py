@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.datasets.media.chat_parts import reads, reads_in, reads_pictures, reads_pictures_in
-from engine.datasets.media.counts import described, picture_tokens
+from engine.datasets.media.counts import described
 from engine.datasets.media_rows import reads_only
 from engine.datasets.medium import Medium, kinds_of, word, words
 from engine.problem import BadInput, Problem
@@ -29,7 +29,6 @@ __all__ = [
     "frozen_modules",
     "is_vision_model",
     "part_of",
-    "picture_tokens",
     "reads",
     "reads_in",
     "reads_pictures",

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 THOUGHTS = "thoughts"
 _PARTS = {"prompt": _m("prompt (dim)"), "trained": _m("trained (accent)"),
           "cut": _m("cut off (struck out)")}  # fmt: skip
-_PLAIN_PARTS = {"prompt": _m("prompt"), "trained": _m("trained [in brackets]"),
-                "cut": _m("cut off {in braces}")}  # fmt: skip
+_PLAIN_PARTS = {"prompt": _m("prompt"), "trained": _m("trained (in [ ])"),
+                "cut": _m("cut off (in { })")}  # fmt: skip
 
 
 class RowPanel(LinesPanel, inherit_bindings=False):

@@ -105,23 +105,6 @@ def picture_text(
     return None if count is None else count(model, processor, tokenizer, token, width, height)
 
 
-def picture_tokens(model: Config, config: Any, processor: Config | None = None) -> int:
-    """Tokens of one picture as large as the settings allow, for the model with this config.json.
-
-    0 for a model that reads no pictures. `processor` is its processor's settings (`described`);
-    without them, the family's usual ones. Of other families a rough number: one token for each
-    28 by 28 pixels, as Qwen2-VL has it.
-    """
-    if not isinstance(model.get("vision_config"), Mapping):
-        return 0
-    side = max(1, int(math.sqrt(config.image_max_pixels)))
-    found = picture_text(model, processor or {}, None, "\0", side, side)
-    if found is None:
-        return math.ceil(config.image_max_pixels / (28 * 28))
-    # Beside the placeholders stand a few words: signs and line ends count as one each.
-    return found.count("\0") + sum(found.count(mark) for mark in ("<", "\n"))
-
-
 def _qwen(
     model: Config, processor: Config, tokenizer: Any, token: str, width: int, height: int
 ) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from engine.config import read_flat
 from engine.datasets import Encoder, Example, Message
 from engine.datasets.medium import pictures as of_pictures
-from engine.models.vision import part_of, picture_tokens
+from engine.models.vision import part_of
 from engine.problem import BadInput
 
 FAMILIES = ("llava", "qwen2_vl", "gemma3", "smolvlm")
@@ -258,21 +257,6 @@ def test_pixels_come_as_many_as_tokens_wait_for_them(
                 **pictures.inputs(alone_ids, [row.media]),
             ).logits
             assert torch.allclose(together[line, : len(row.ids)], alone[0], atol=1e-3)
-
-
-def test_the_forecast_counts_a_picture() -> None:
-    config = SimpleNamespace(image_max_pixels=768 * 768)
-    qwen = {"model_type": "qwen2_vl", "vision_config": {"patch_size": 14}}
-    assert picture_tokens(qwen, config) == 27 * 27
-    llava = {
-        "model_type": "llava",
-        "vision_config": {"image_size": 336, "patch_size": 14},
-        "vision_feature_select_strategy": "default",
-    }
-    assert picture_tokens(llava, config) == 576
-    assert picture_tokens({"model_type": "llama"}, config) == 0
-    gemma = {"model_type": "gemma3", "vision_config": {}, "mm_tokens_per_image": 256}
-    assert 256 <= picture_tokens(gemma, config) <= 264
 
 
 def test_a_processor_without_its_files_is_refused_by_name(

@@ -255,7 +255,7 @@ async def test_without_colours_signs_tell_the_parts_of_a_row(
         shown.studio.change_many({"dataset_dir": str(folder), "dataset": "one", "cutoff_len": 60})
         shown.studio.read_datasets()
         await shown.press("2", "enter", "v")
-        assert "trained [in brackets]" in shown.text and "cut off {in braces}" in shown.text
+        assert "trained (in [ ])" in shown.text and "cut off (in { })" in shown.text
         text = "".join(line.strip("┃ ") for line in shown.lines)
         assert "⏎[" in text and "]{" in text and "}" in text.split("]{", 1)[1]
         monkeypatch.setenv("FINETUI_COLORS", "256")
