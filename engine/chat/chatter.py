@@ -128,7 +128,7 @@ class Chatter:
         limit: int,
         control: Control,
     ) -> Iterator[int]:
-        if self.loaded.pictures is not None:
+        if self.loaded.media is not None:
             # What a cache that was cut back holds of a picture is not known by its ids.
             return seeing_ids(self.loaded, prompt, media, sampling, limit, control.check)
         if sampling.num_beams > 1:

@@ -79,11 +79,11 @@ def seeing_ids(
 
     from engine.models.inference import generation_config
 
-    assert loaded.pictures is not None
+    assert loaded.media is not None
     device = loaded.model.device
     ids = torch.tensor([prompt])
     inputs = {name: value.to(device) for name, value in
-              loaded.pictures.inputs(ids, [list(media)]).items()}  # fmt: skip
+              loaded.media.inputs(ids, [list(media)]).items()}  # fmt: skip
     chosen = generation_config(sampling, loaded, limit)
     stream = _Stream(len(prompt))
 

@@ -187,7 +187,7 @@ def _encoder(rows: RowIndex, config: RunConfig, asked: bool) -> Encoder | None:
             raise
         out.tell(f"note: nothing is tokenised: {visible(error.problem.what)}")
         return None
-    reads = encoder.pictures.placeholders if encoder.pictures is not None else ()
+    reads = encoder.media.placeholders if encoder.media is not None else ()
     missing = [kind for kind in rows.info.media if kind not in reads]
     if missing:
         out.tell(

@@ -101,7 +101,7 @@ def made_of(
     `with_media`."""
     infos = [*train, *evaluation]
     fetched = fetched or {}
-    reads = encoder.pictures is not None
+    reads = encoder.media is not None
     if (reads and not with_media) or (not reads and any(info.has_media for info in infos)):
         return None
     contents = Contents()
@@ -174,15 +174,15 @@ def _digests(folder: Path, names: Sequence[str], contents: Contents) -> dict[str
 
 def _media_of(config: RunConfig, encoder: Encoder, contents: Contents) -> dict[str, Any]:
     """What decides how many tokens a medium becomes, beside the medium itself."""
-    assert encoder.pictures is not None
+    assert encoder.media is not None
     settings = [name for name in MediaGroup.__annotations__ if not name.startswith(_NO_TOKENS)]
     versions = {}
     for package in _READ_BY:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return {
-        "processor": _digests(encoder.pictures.folder, _PROCESSOR, contents),
-        "reader": type(encoder.pictures).__name__,
+        "processor": _digests(encoder.media.folder, _PROCESSOR, contents),
+        "reader": type(encoder.media).__name__,
         "settings": {name: getattr(config, name) for name in settings},
         "packages": versions,
     }

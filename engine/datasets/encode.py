@@ -74,7 +74,7 @@ class Encoder:
         if config.train_on_prompt and self.chat.efficient_eos:
             raise prompt_untrained(config.template or "")
         # How media become tokens; None for a model that reads only text.
-        self.pictures: MediaReader | None = (
+        self.media: MediaReader | None = (
             counted(weights_folder, words, self.tokenizer, config) if words else None
         )
         self.notes: tuple[str, ...] = tuple(self.chat.notes)
@@ -140,7 +140,7 @@ class Encoder:
         """The row's tokens, those that the cutoff takes included. Raises BadInput as encode."""
         plan = self._plan_or_raise(example)
         row = self._marked([plan], [example])[0]
-        placeholders = self.pictures.placeholders if self.pictures is not None else {}
+        placeholders = self.media.placeholders if self.media is not None else {}
         return token_pieces(row, plan.laid, placeholders)
 
     def render_prompt(
@@ -251,24 +251,24 @@ class Encoder:
             return Plan(example.text, [], [], None)
         messages = self.chat.in_training(self._conversation(example), self._mask_history)
         turns, tools = self.chat.turns(messages, self._system(example.system), example.tools)
-        if self.pictures is None and not example.media:
+        if self.media is None and not example.media:
             text, spans = self._with_answers(turns, tools)
             return Plan(text, spans, turns, tools)
-        refused = unread(example.media, self.pictures)
-        if refused or self.pictures is None:
+        refused = unread(example.media, self.media)
+        if refused or self.media is None:
             raise RowFault(refused)
-        check_placeholders(example, self.pictures.placeholders)
+        check_placeholders(example, self.media.placeholders)
         text, spans = self._with_answers(turns, tools)
         plan = Plan(text, spans, turns, tools)
         if not example.media:
             return plan
-        laid = self.pictures.lay_out(text, example.media)
+        laid = self.media.lay_out(text, example.media)
         plan = replace(plan, media=example.media)
         return replace(plan, laid=laid, marked=self._mark(laid.ids, laid.starts, plan, laid.inside))
 
     def _with_answers(self, turns: Turns, tools: Tools) -> tuple[str, list[Span]]:
         """The text of a conversation, its answers in it, and the thoughts they are given."""
-        quick = None if tools or self.pictures else self._shapes.answers(turns)
+        quick = None if tools or self.media else self._shapes.answers(turns)
         text, spans = quick or rendered_answers(self.chat, turns, tools)
         if self.chat.way is None or self.chat.thinking is None:
             return text, spans
@@ -279,14 +279,14 @@ class Encoder:
         for media that can't be read."""
         if not media:
             return self.tokenizer.encode(text)
-        refused = unread(media, self.pictures)
-        if refused or self.pictures is None:
+        refused = unread(media, self.media)
+        if refused or self.media is None:
             raise RowFault(refused)
-        return self.pictures.lay_out(text, media).ids
+        return self.media.lay_out(text, media).ids
 
     def read_media_by(self, reader: MediaReader) -> None:
         """From now on media become tokens as `reader`, the model's own processor, has them."""
-        self.pictures = reader
+        self.media = reader
         if isinstance(self.chat, MediaFormat):
             self.chat.write_as(reader.placeholders)
 

@@ -56,7 +56,7 @@ def packed(
         whole.cut_rows, whole.cut_tokens = held.cut_rows, held.cut_tokens
         return train, whole
     if packs_whole(config):
-        if train.has_pictures:
+        if train.has_media:
             raise BadInput(
                 Problem(
                     "Rows with pictures, videos or sounds can't be packed.",

@@ -76,7 +76,7 @@ def processes_for(config: RunConfig, encoder: Encoder, rows: int) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = min(cores or 1, MOST_PROCESSES)
-    if encoder.pictures is not None:
+    if encoder.media is not None:
         return 1
     if config.preprocessing_num_workers is not None:
         return max(1, min(config.preprocessing_num_workers, most, rows // 1000))

@@ -96,7 +96,7 @@ def _check_kinds(encoder: Encoder, stage: str, name: str, kinds: Sequence[Kind])
                 "dataset",
             )
         )
-    read = tuple(encoder.pictures.placeholders) if encoder.pictures is not None else ()
+    read = tuple(encoder.media.placeholders) if encoder.media is not None else ()
     missing = [kind for kind in kinds if kind not in read]
     if missing:
         raise BadInput(

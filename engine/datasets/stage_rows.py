@@ -126,7 +126,7 @@ class TokenRows:
         return {"trained_tokens": self.trained_tokens, **_facts(self)}
 
     @property
-    def has_pictures(self) -> bool:
+    def has_media(self) -> bool:
         return bool(self._media)
 
     def chosen(self, order: Sequence[int]) -> TokenRows:
@@ -233,7 +233,7 @@ class PartRows:
         return {"parts": self.parts, "extra": self.extra, "values": self._extra, **_facts(self)}
 
     @property
-    def has_pictures(self) -> bool:
+    def has_media(self) -> bool:
         return bool(self._media)
 
     def chosen(self, order: Sequence[int]) -> PartRows:
@@ -242,9 +242,7 @@ class PartRows:
         for index in order:
             row = self[index]
             parts = tuple(row[name] for name in self.parts)
-            rows.append(
-                EncodedParts(parts, self._extra[index], media=self._media.of(index))
-            )
+            rows.append(EncodedParts(parts, self._extra[index], media=self._media.of(index)))
         rows.cut_rows, rows.cut_tokens = self.cut_rows, self.cut_tokens
         return rows
 

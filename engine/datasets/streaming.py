@@ -44,7 +44,7 @@ class StreamedRows:
     BadInput. Thread-safe.
     """
 
-    has_pictures = False
+    has_media = False
     cut_rows = cut_tokens = 0
 
     def __init__(

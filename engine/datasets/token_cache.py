@@ -138,7 +138,7 @@ class Keeping:
         return replace(prepared, notes=(*prepared.notes, *notes))
 
     def _worth_it(self, prepared: Prepared) -> bool:
-        if prepared.train.has_pictures or prepared.eval.has_pictures:
+        if prepared.train.has_media or prepared.eval.has_media:
             return True  # to look at each picture takes long
         return self._own or prepared.tokens + prepared.eval.tokens >= LEAST_TOKENS
 

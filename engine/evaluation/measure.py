@@ -150,8 +150,8 @@ def _losses(loaded: Loaded, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any, A
     places = (flat != IGNORED).nonzero().squeeze(1)
     device = loaded.model.device
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if loaded.pictures is not None:
-        inputs |= loaded.pictures.inputs(ids, [media_of(row) for row in rows])
+    if loaded.media is not None:
+        inputs |= loaded.media.inputs(ids, [media_of(row) for row in rows])
     inputs = {name: value.to(device) for name, value in inputs.items()}
     logits = forward_at(loaded.model, inputs, places.to(device)).logits
     wanted = flat[places].to(device)

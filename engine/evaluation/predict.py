@@ -116,8 +116,8 @@ def answers(
         mask[line, longest - len(row.ids) :] = 1
     device = loaded.model.device
     seen: dict[str, Any] = {}
-    if loaded.pictures is not None:
-        found_inputs = loaded.pictures.inputs(ids, [row.media for row in rows])
+    if loaded.media is not None:
+        found_inputs = loaded.media.inputs(ids, [row.media for row in rows])
         seen = {name: value.to(device) for name, value in found_inputs.items()}
     torch.manual_seed(config.seed + first)
     with torch.inference_mode():

@@ -43,7 +43,7 @@ class Loaded:
     """A model in eval mode on `device`, and the encoder that writes texts as it was trained on.
 
     `eos_ids` are all ids that end an answer; `context` is the most tokens the model can attend
-    to, None where its config doesn't say. `pictures` reads the media of a model that takes some.
+    to, None where its config doesn't say. `media` reads the media of a model that takes some.
     """
 
     sources: Sources
@@ -53,7 +53,7 @@ class Loaded:
     precision: Precision
     eos_ids: tuple[int, ...]
     context: int | None
-    pictures: Media | None = None
+    media: Media | None = None
 
 
 def find_sources(config: RunConfig, session: JobSession) -> Sources:
@@ -100,7 +100,7 @@ def load_for_inference(
     for note in precision.notes:
         session.say(note, "note")
     encoder = Encoder(text_folder(sources), config, sources.folder)
-    pictures = see_through(encoder, sources.folder, config)
+    media = see_through(encoder, sources.folder, config)
     if encoder.chat.trained_without_thoughts and config.enable_thinking:
         encoder = encoder.thinking(False)
         session.say("It was trained without thoughts, and is asked without.", "note")
@@ -121,8 +121,8 @@ def load_for_inference(
         for note in grow_embeddings(model, encoder.tokenizer, config):
             session.say(note)
     model.requires_grad_(False)
-    if pictures is not None:
-        pictures.reads_for(model)
+    if media is not None:
+        media.reads_for(model)
     session.progress(label, 3, 3, "parts")
     return Loaded(
         sources,
@@ -132,7 +132,7 @@ def load_for_inference(
         precision,
         end_ids(encoder.eos_ids, model),
         context_of(model),
-        pictures,
+        media,
     )
 
 

@@ -181,7 +181,7 @@ def see_through(encoder: Encoder, folder: Path, config: Any) -> Media | None:
 
     None for a model that reads only text. Raises BadInput for a processor that can't be loaded.
     """
-    if encoder.pictures is None:
+    if encoder.media is None:
         return None
     media = Media(folder, config, encoder.tokenizer)
     encoder.read_media_by(media)

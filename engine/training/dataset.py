@@ -37,7 +37,7 @@ def to_dataset(rows: Rows) -> datasets.Dataset:
     if isinstance(rows, StreamedRows):
         numbers = pyarrow.array(numpy.arange(len(rows), dtype=numpy.int64))
         return datasets.Dataset(pyarrow.table({"row": numbers})).with_transform(fetching(rows))
-    if isinstance(rows, TokenRows) and type(rows) is TokenRows and not rows.has_pictures:
+    if isinstance(rows, TokenRows) and type(rows) is TokenRows and not rows.has_media:
         return datasets.Dataset(_table(rows))
     tokens: dict[str, tuple[array[int], array[int]]] = {}
     plain: dict[str, list[Any]] = {}

@@ -33,7 +33,7 @@ class Parts:
     and `evaluation` (None without validation rows) hold rows in the stage's form and a column
     `length`. `checkpointing` tells whether activations are computed again in the backward pass.
     `resume` is the checkpoint that the run goes on from. `callbacks` are to be handed on.
-    `pictures` reads the media of a model that takes some. `eval_sets` are the parts of
+    `media` reads the media of a model that takes some. `eval_sets` are the parts of
     `evaluation` by their set's name, where each is to be measured by itself; `stream` the rows
     behind `train` where they are encoded while the run trains (they have no column `length`).
     """
@@ -54,7 +54,7 @@ class Parts:
     session: JobSession
     encoder: Encoder
     model_folder: ModelFolder
-    pictures: Media | None = None
+    media: Media | None = None
     eval_sets: Mapping[str, datasets.Dataset] = field(default_factory=dict)
     stream: StreamedRows | None = None
 
@@ -88,7 +88,7 @@ class Parts:
             "order": order_of(self.config),
             "autocast": "bf16" if self.precision.autocast == "bf16" else None,
             "resume": self.resume,
-            "pictures": self.pictures,
+            "media": self.media,
             "eval_sets": self.eval_sets,
             "stream": self.stream,
             "plan": Plan(self.config, lambda text: self.session.say(text, "note")),

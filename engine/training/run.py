@@ -126,7 +126,7 @@ class _Run:
         # What can't be computed here is told before any row is read.
         plan_computing(self.model_folder.path, config, choose_device(config), True, self.adapters)
         self.encoder = Encoder(self.model_folder.path, config)
-        self.pictures = see_through(self.encoder, self.model_folder.path, config)
+        self.media = see_through(self.encoder, self.model_folder.path, config)
         prepared = prepare(config, self.encoder, session.progress, self._check_stop)
         if not len(prepared.train):
             raise BadInput(
@@ -250,7 +250,7 @@ class _Run:
                 session=session,
                 encoder=self.encoder,
                 model_folder=self.model_folder,
-                pictures=self.pictures,
+                media=self.media,
             )
         )
         voice.trainer = trainer

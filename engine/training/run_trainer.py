@@ -49,14 +49,15 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
 
     `gate` is asked between micro-batches. `writer` writes the checkpoints. `order` is the sampling
     strategy. `autocast` is the type that matrix products run in ("bf16"), opened by
-    `forward_autocast` around the forward pass, or None. `pictures` is what a model with media
-    sees through: its processor is saved with the weights. `plan` is what the optimiser is built
+    `forward_autocast` around the forward pass, or None. `media` is what a model that takes media
+    reads them with: its processor is saved with the weights. `plan` is what the optimiser is built
     from; without one it is transformers' own. `eval_sets` are the parts of the validation set to be
     measured one by one, by name. Everything else goes to the trainer behind this
     one. The training set has a column `length` where `own_order` is set.
     """
 
     optimizer: Any
+    lr_scheduler: Any
     # False for trainers that bring the order of their rows themselves (several answers a prompt).
     own_order = True
 
@@ -68,7 +69,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         order: Strategy = "random",
         autocast: str | None = None,
         resume: Resume | None = None,
-        pictures: Media | None = None,
+        media: Media | None = None,
         plan: Plan | None = None,
         eval_sets: Mapping[str, Any] | None = None,
         stream: StreamedRows | None = None,
@@ -83,7 +84,7 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         self.writer = writer
         self.resume = resume
         self.plan = plan
-        self.pictures = pictures
+        self.media = media
         self.eval_sets = dict(eval_sets or {})
         self.autocast_type = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[autocast]
         self._step_tokens = 0
@@ -284,8 +285,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
             write_scaling(self.model, folder)
             write_embeddings(self.model, folder)
         save_beside(self.model, folder)
-        if self.pictures is not None:
-            self.pictures.save(folder, self.processing_class)
+        if self.media is not None:
+            self.media.save(folder, self.processing_class)
         elif self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 

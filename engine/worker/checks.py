@@ -211,7 +211,7 @@ def _encoder(config: RunConfig, rows: RowIndex) -> tuple[Encoder | None, str]:
         encoder = Encoder(models.resolve(name, config).path, config)
     except BadInput as error:
         return None, f"Nothing is tokenised: {error.problem.what}"
-    reads = encoder.pictures.placeholders if encoder.pictures is not None else ()
+    reads = encoder.media.placeholders if encoder.media is not None else ()
     missing = [kind for kind in rows.info.media if kind not in reads]
     if missing:
         return None, f"Nothing is tokenised: the model doesn't read the rows' {words(missing)}."

@@ -206,7 +206,7 @@ class _Check:
 
     def _media_fault(self, example: Example) -> str:
         """What is wrong with the row's media themselves, where the model reads none."""
-        if not example.media or (self.encoder is not None and self.encoder.pictures is not None):
+        if not example.media or (self.encoder is not None and self.encoder.media is not None):
             return ""
         try:
             check_placeholders(example)
@@ -262,8 +262,9 @@ class _Check:
         cutoff = self.encoder.cutoff if self.encoder is not None else None
         advice = [
             cutoff_advice(ordered, cutoff, self.tokens_lost),
+            # Rows with media are not packed.
             packing_advice(self.lengths, cutoff, batch, self.stage == "pt")
-            if self.stage in ("sft", "pt")
+            if self.stage in ("sft", "pt") and not self.rows.info.media
             else "",
         ]
         reasons = sorted(self.reasons.items(), key=lambda item: (-item[1][0], item[1][1]))

@@ -39,9 +39,9 @@ def build_trainer(parts: Parts) -> Any:
     form: Any = choose_pair_form(
         models, config, parts.device, parts.longest, pad, with_prompt=preference.learns_prompt
     )
-    if parts.pictures is not None:
-        parts.pictures.reads_for(model)
-        form = PaddedMediaPairs(pad, parts.pictures, with_prompt=preference.learns_prompt)
+    if parts.media is not None:
+        parts.media.reads_for(model)
+        form = PaddedMediaPairs(pad, parts.media, with_prompt=preference.learns_prompt)
     return PairTrainer(
         **parts.run_options(),
         args=parts.arguments(DPOConfig, beta=preference.beta, max_length=None),

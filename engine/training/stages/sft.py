@@ -35,9 +35,9 @@ def build_trainer(parts: Parts) -> SftTrainer:
     form: Any = choose_form_for_both(
         parts.model, second, parts.config, parts.device, parts.longest, pad
     )
-    if parts.pictures is not None:
-        parts.pictures.reads_for(parts.model)
-        form = PaddedMedia(pad, parts.pictures)
+    if parts.media is not None:
+        parts.media.reads_for(parts.model)
+        form = PaddedMedia(pad, parts.media)
         if packs_whole(parts.config):  # rows of text, which must not see one another here either
             form = Unpacked(form)
     elif packs_whole(parts.config):

@@ -156,7 +156,7 @@ def test_media_stay_as_placeholders(make_set: Any) -> None:
         (
             {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
             OPENAI,
-            "turn 1 holds \"smell\", which is no part known here",
+            'turn 1 holds "smell", which is no part known here',
         ),
         ({"text": " "}, {"columns": {"prompt": "text"}}, "is empty"),
         ([1], {}, "a list, not an object"),

@@ -117,6 +117,17 @@ def test_packing_is_advised_where_rows_are_short(
     assert int(said[2]) == round(100 * packed.tokens / (512 * len(packed)))
 
 
+def test_packing_is_not_advised_for_rows_that_are_never_packed(
+    vision_folder: Any, picture_set: Path, make_config: Any
+) -> None:
+    folder = vision_folder("llava")
+    config = make_config(cutoff_len=4096, media_dir=str(picture_set))
+    encoder = Encoder(folder, config, folder)
+    found = check_dataset(open_rows("colours", picture_set), encoder)
+    assert found.usable == 5 and found.p50 > 0 and found.advice
+    assert not any("Packed" in line for line in found.advice)
+
+
 def test_answers_that_the_template_masks_away(
     checked: Check, model_folders: dict[str, Path]
 ) -> None:
