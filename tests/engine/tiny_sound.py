@@ -1,4 +1,4 @@
-"""Tiny models that hear, at random weights, each with its processor, and sounds of one tone each."""
+"""Tiny models that hear, at random weights, each with its processor, and sounds of one tone."""
 
 from __future__ import annotations
 
