@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.config import read_flat
 from engine.events import LogLine, StepLogged
 from engine.training import run_training
+from tests.engine.training.media_runs import media_config
 
 
 @pytest.mark.parametrize("form", ["struct", "bytes"])
@@ -39,25 +39,9 @@ def test_the_losses_are_those_of_files(
 
     losses = []
     for number, folder in enumerate((picture_set, inside, inside)):
-        flat = {
-            "model_name_or_path": str(vision_folder("qwen2_vl")),
-            "dataset": "colours",
-            "dataset_dir": str(folder),
-            "stage": "sft",
-            "do_train": True,
-            "finetuning_type": "lora",
-            "per_device_train_batch_size": 2,
-            "max_steps": 3,
-            "learning_rate": 1e-2,
-            "logging_steps": 1,
-            "save_steps": 100,
-            "cutoff_len": 512,
-            "use_cpu": True,
-            "bf16": False,
-            "memory_reserve_gb": 0,
-        }
+        config = media_config(vision_folder("qwen2_vl"), folder, "colours")
         session, listener = make_session(tmp_path / f"run{number}")
-        run_training(read_flat(flat, "test").config, session)
+        run_training(config, session)
         losses.append([event.loss for event in listener.of(StepLogged)])
         told = [line.text for line in listener.of(LogLine) if "Tokens come from" in line.text]
         assert bool(told) == (number == 2)  # the second run over the same set

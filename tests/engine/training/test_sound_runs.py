@@ -11,59 +11,18 @@ from typing import Any
 
 import pytest
 
-from engine.config import read_flat
 from engine.events import LogLine, StepLogged
 from engine.problem import BadInput, Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
+from tests.engine.training.media_runs import answer, media_config
 
 TONES = {"low": "low.wav", "middle": "middle.flac", "high": "high.ogg"}
 
 
 @pytest.fixture
 def describe(sound_folder: Path, sound_set: Path) -> Callable[..., Any]:
-    def made(**changes: Any) -> Any:
-        flat = {
-            "model_name_or_path": str(sound_folder),
-            "dataset": "better" if changes.get("stage") == "dpo" else "tones",
-            "dataset_dir": str(sound_set),
-            "stage": "sft",
-            "do_train": True,
-            "per_device_train_batch_size": 2,
-            "max_steps": 3,
-            "learning_rate": 1e-2,
-            "logging_steps": 1,
-            "save_steps": 100,
-            "cutoff_len": 512,
-            "use_cpu": True,
-            "bf16": False,
-            "memory_reserve_gb": 0,
-            **changes,
-        }
-        return read_flat(flat, "test").config
-
-    return made
-
-
-def answer(config: Any, folder: Path, asked: str, *sounds: str) -> str:
-    """What the trained model says, greedily."""
-    from engine.chat import Chatter
-    from engine.runs.session import JobSession
-    from engine.worker import ChatMessage
-
-    whole = (folder / "config.json").is_file()
-    settings = replace(
-        config,
-        do_train=False,
-        model_name_or_path=str(folder) if whole else config.model_name_or_path,
-        adapter_name_or_path=None if whole else str(folder),
-        finetuning_type="lora",
-        do_sample=False,
-        max_new_tokens=12,
-    )
-    chatter = Chatter(settings, JobSession("test", None, lambda _: None))
-    turns = [ChatMessage("user", asked, sounds=tuple(sounds))]
-    return chatter.answer(turns, None, settings, lambda _: None)["text"]
+    return lambda **changes: media_config(sound_folder, sound_set, "tones", **changes)
 
 
 def heard(config: Any, folder: Path) -> dict[str, str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import read_flat
 from engine.datasets import Encoder, prepare
 from engine.events import StepLogged
 from engine.problem import BadInput
 from engine.training import run_training
+from tests.engine.training.media_runs import media_config
 
 
 @pytest.fixture
@@ -23,26 +23,8 @@ def train(
 ) -> Callable[..., Any]:
     def run(name: str, **changes: Any) -> tuple[dict[str, Any], list[float]]:
         session, heard = make_session(tmp_path / name)
-        config = read_flat(
-            {
-                "model_name_or_path": str(vision_folder("qwen2_vl")),
-                "dataset": "better" if changes.get("stage") == "dpo" else "colours",
-                "dataset_dir": str(picture_set),
-                "stage": "sft",
-                "do_train": True,
-                "per_device_train_batch_size": 2,
-                "max_steps": 4,
-                "learning_rate": 1e-2,
-                "logging_steps": 1,
-                "save_steps": 2,
-                "cutoff_len": 512,
-                "use_cpu": True,
-                "bf16": False,
-                "memory_reserve_gb": 0,
-                **changes,
-            },
-            "test",
-        ).config
+        usual = {"max_steps": 4, "save_steps": 2}
+        config = media_config(vision_folder("qwen2_vl"), picture_set, "colours", **usual | changes)
         result = run_training(config, session)
         return result, [event.loss for event in heard.of(StepLogged)]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine.config import read_flat
 from engine.datasets import Encoder, find_dataset, open_rows
 from engine.events import LogLine, StepLogged
 from engine.problem import BadInput, Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
+from tests.engine.training.media_runs import answer, media_config
 
 pytest.importorskip("av")
 FAMILIES = ("qwen2_vl", "llava_next_video")
@@ -27,49 +27,10 @@ MORE = tuple(
 
 @pytest.fixture
 def describe(video_folder: Callable[[str], Path], video_set: Path) -> Callable[..., Any]:
-    def made(family: str, **changes: Any) -> Any:
-        flat = {
-            "model_name_or_path": str(video_folder(family)),
-            "dataset": "better" if changes.get("stage") == "dpo" else "clips",
-            "dataset_dir": str(video_set),
-            "stage": "sft",
-            "do_train": True,
-            "per_device_train_batch_size": 1,
-            "max_steps": 3,
-            "learning_rate": 1e-2,
-            "logging_steps": 1,
-            "save_steps": 100,
-            "cutoff_len": 1024,
-            "video_max_pixels": 32 * 32,
-            "use_cpu": True,
-            "bf16": False,
-            "memory_reserve_gb": 0,
-            **changes,
-        }
-        return read_flat(flat, "test").config
-
-    return made
-
-
-def answer(config: Any, folder: Path, asked: str, *videos: str) -> str:
-    """What the trained model says, greedily."""
-    from engine.chat import Chatter
-    from engine.runs.session import JobSession
-    from engine.worker import ChatMessage
-
-    whole = (folder / "config.json").is_file()
-    settings = replace(
-        config,
-        do_train=False,
-        model_name_or_path=str(folder) if whole else config.model_name_or_path,
-        adapter_name_or_path=None if whole else str(folder),
-        finetuning_type="lora",
-        do_sample=False,
-        max_new_tokens=16,
+    usual = {"per_device_train_batch_size": 1, "cutoff_len": 1024, "video_max_pixels": 32 * 32}
+    return lambda family, **changes: media_config(
+        video_folder(family), video_set, "clips", **usual | changes
     )
-    chatter = Chatter(settings, JobSession("test", None, lambda _: None))
-    turns = [ChatMessage("user", asked, videos=tuple(videos))]
-    return chatter.answer(turns, None, settings, lambda _: None)["text"]
 
 
 CELLS = [

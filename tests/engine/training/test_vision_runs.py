@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import read_flat
 from engine.events import LogLine, StepLogged
 from engine.problem import BadInput, Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
+from tests.engine.training.media_runs import answer, media_config
 
 CORPORA = Path(__file__).parents[4] / "shared" / "corpora"
 FAMILIES = ("llava", "qwen2_vl")
@@ -24,49 +24,9 @@ MORE = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("gemma3", "
 
 @pytest.fixture
 def describe(vision_folder: Callable[[str], Path], picture_set: Path) -> Callable[..., Any]:
-    def made(family: str, **changes: Any) -> Any:
-        flat = {
-            "model_name_or_path": str(vision_folder(family)),
-            "dataset": "better" if changes.get("stage") == "dpo" else "colours",
-            "dataset_dir": str(picture_set),
-            "stage": "sft",
-            "do_train": True,
-            "per_device_train_batch_size": 2,
-            "max_steps": 3,
-            "learning_rate": 1e-2,
-            "logging_steps": 1,
-            "save_steps": 100,
-            "cutoff_len": 512,
-            "use_cpu": True,
-            "bf16": False,
-            "memory_reserve_gb": 0,
-            **changes,
-        }
-        return read_flat(flat, "test").config
-
-    return made
-
-
-def answer(config: Any, folder: Path, asked: str, *pictures: str) -> str:
-    """What the trained model says, greedily."""
-    from engine.chat import Chatter
-    from engine.runs.session import JobSession
-    from engine.worker import ChatMessage
-
-    whole = (folder / "config.json").is_file()
-    settings = replace(
-        config,
-        do_train=False,
-        model_name_or_path=str(folder) if whole else config.model_name_or_path,
-        adapter_name_or_path=None if whole else str(folder),
-        finetuning_type="lora",
-        do_sample=False,
-        max_new_tokens=12,
+    return lambda family, **changes: media_config(
+        vision_folder(family), picture_set, "colours", **changes
     )
-    session = JobSession("test", None, lambda _: None)
-    chatter = Chatter(settings, session)
-    turns = [ChatMessage("user", asked, tuple(pictures))]
-    return chatter.answer(turns, None, settings, lambda _: None)["text"]
 
 
 CELLS = [
