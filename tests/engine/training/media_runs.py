@@ -9,12 +9,12 @@ from typing import Any
 from engine.config import read_flat
 
 
-def media_config(model: Path, dataset_dir: Path, rows: str, **changes: Any) -> Any:
+def media_config(model: Path, folder: Path, rows: str, /, **changes: Any) -> Any:
     """Three steps on the set `rows` of a folder; its pairs are called `better`."""
     flat = {
         "model_name_or_path": str(model),
         "dataset": "better" if changes.get("stage") == "dpo" else rows,
-        "dataset_dir": str(dataset_dir),
+        "dataset_dir": str(folder),
         "stage": "sft",
         "do_train": True,
         "per_device_train_batch_size": 2,
