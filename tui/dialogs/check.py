@@ -112,7 +112,7 @@ class _Lines:
             else:
                 self.say(text)
         if count > len(shown):
-            rest = f"  {_('and')} {thousands(count - len(shown))} {_('more')}"
+            rest = "  " + _("and {count} more").format(count=thousands(count - len(shown)))
             if len(shown) < len(lines):
                 self.rows.append(ListRow(f"more#{kind}", rest, (), "▸", "accent"))
             else:

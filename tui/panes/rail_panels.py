@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from engine.worker.questions import DatasetEntry, KnownModel
     from tui.studio import Studio
 
-# From here on a dimmed set's reason is told in full.
 # Cells of a row before the name, and between that and what is said of the set.
 REASON_AT = 6
 # The stages as they are named for a set that suits several.
