@@ -149,6 +149,7 @@ async def test_mouse_reaches_panels_tabs_and_the_bottom_line(open_screen) -> Non
         await shown.pilot.click("#rail-data")
         await shown.settle()
         assert shown.places == ["data"]
+        await shown.press("m")
         await shown.pilot.click("#keys", offset=(shown.key_line.index("c chat"), 0))
         await shown.settle()
         assert shown.places == ["chat"]

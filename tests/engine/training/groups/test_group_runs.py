@@ -271,7 +271,9 @@ def test_rows_without_a_reference_answer_are_told(group_config: Callable[..., An
         functions=reward_functions(group_config(reward_funcs="exact_match")), model=None
     )
     parts: Any = SimpleNamespace(
-        train={"answer": ["", " "]}, session=SimpleNamespace(say=lambda text, _: said.append(text))
+        stream=None,
+        train={"answer": ["", " "]},
+        session=SimpleNamespace(say=lambda text, _: said.append(text)),
     )
     with pytest.raises(BadInput, match="no row has one"):
         check_answers(parts, scoring)

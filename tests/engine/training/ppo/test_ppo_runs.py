@@ -430,7 +430,10 @@ def test_a_reward_that_compares_needs_answers(make_config, make_session, tmp_pat
     def check(functions: str, answers: list[str]) -> None:
         config = make_config(**{**PPO, "reward_funcs": functions})
         parts = SimpleNamespace(
-            config=config, session=session, train=Dataset.from_dict({"answer": answers})
+            stream=None,
+            config=config,
+            session=session,
+            train=Dataset.from_dict({"answer": answers}),
         )
         check_answers(parts, Scoring(None, (), tuple(reward_functions(config))))
 
