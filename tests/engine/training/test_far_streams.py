@@ -177,7 +177,10 @@ def test_a_far_set_trains_as_the_same_set_on_disk(
         {},
         {"packing": True, "preprocessing_batch_size": 3, "cutoff_len": 64},
         # 60 and more rows of 40: the second pass is another order of the same rows.
-        {"dataset": "far,near", "mix_strategy": "interleave_once", "max_steps": 40},
+        pytest.param(
+            {"dataset": "far,near", "mix_strategy": "interleave_once", "max_steps": 40},
+            marks=pytest.mark.slow,
+        ),
         {"dataset": "near,far", "mix_strategy": "interleave_over", "interleave_probs": "0.3,0.7"},
     ],
     ids=["far", "packed", "mixed and passed", "by shares"],

@@ -359,7 +359,16 @@ RESUMED = {
 
 
 @pytest.mark.parametrize(
-    ("name", "look"), [("lora", 4), ("lora", 12), *((name, 15) for name in RESUMED)]
+    ("name", "look"),
+    [
+        ("lora", 12),
+        ("freeze, kto_pair", 15),
+        *(
+            pytest.param(name, look, marks=pytest.mark.slow)
+            for name, look in [("lora", 4), *((one, 15) for one in RESUMED)]
+            if name != "freeze, kto_pair"
+        ),
+    ],
 )
 def test_stop_and_resume_is_the_unbroken_run(
     name: str, look: int, run, make_dpo, make_session, tmp_path: Path

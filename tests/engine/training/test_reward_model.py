@@ -172,7 +172,7 @@ def test_every_method_and_precision_trains_saves_and_scores(
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("look", [4, 5])
+@pytest.mark.parametrize("look", [4, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_bit_for_bit(
     method: str, look: int, rm_config: Any, make_session: Any, tmp_path: Path
 ) -> None:

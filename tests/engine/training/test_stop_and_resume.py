@@ -81,7 +81,9 @@ def stop_then_resume(
 # 22 rows, micro-batch 2, accumulation 2: 11 micro-batches and 6 steps an epoch, the last step
 # of each epoch with one micro-batch. Looks 2 and 4 are inside a step, 3 at the beginning of one,
 # 11 the last of an epoch, 12 the first of the next, 15 mid-epoch in the second.
-@pytest.mark.parametrize("look", [2, 3, 4, 11, 12, 15])
+@pytest.mark.parametrize(
+    "look", [2, 12, *(pytest.param(one, marks=pytest.mark.slow) for one in (3, 4, 11, 15))]
+)
 def test_lora_with_dropout_and_shuffling(
     look: int, unbroken, make_config, make_session, tmp_path: Path
 ) -> None:
@@ -91,7 +93,7 @@ def test_lora_with_dropout_and_shuffling(
 
 
 @pytest.mark.parametrize("method", ["full", "freeze"])
-@pytest.mark.parametrize("look", [4, 12])
+@pytest.mark.parametrize("look", [12, pytest.param(4, marks=pytest.mark.slow)])
 def test_full_and_freeze(
     method: str, look: int, unbroken, make_config, make_session, tmp_path: Path
 ) -> None:

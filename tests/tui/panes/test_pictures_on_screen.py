@@ -171,6 +171,7 @@ async def test_a_line_gives_the_next_message_a_picture(open_screen, tmp_path: Pa
         assert "[red.png]" in shown.text and "with red.png" not in shown.text
 
 
+@pytest.mark.slow
 async def test_lines_give_the_next_message_a_sound_and_a_video(open_screen, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     (tmp_path / "frames").mkdir()

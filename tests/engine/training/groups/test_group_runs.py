@@ -73,7 +73,7 @@ def test_three_steps(
         assert "adapter_model.safetensors" in names
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 def test_stop_within_an_answer_and_go_on_as_if_never_stopped(
     stage: str,
     tmp_path: Path,

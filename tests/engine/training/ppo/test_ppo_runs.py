@@ -262,7 +262,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["full", "freeze"])
+@pytest.mark.parametrize("method", ["full", pytest.param("freeze", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("updates", [0, 2])
 def test_without_an_adapter_a_begun_step_is_ended(
     method: str, updates: int, train, tmp_path: Path
