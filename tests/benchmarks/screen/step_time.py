@@ -23,6 +23,7 @@ import os
 import shutil
 import signal
 import statistics
+import sys
 import time
 from math import comb
 from pathlib import Path
@@ -63,6 +64,8 @@ class Headless:
 
 
 def main() -> None:
+    # Ended from outside, it takes its two runs with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="demo")
     options.add_argument("--pairs", type=int, default=60)
@@ -113,7 +116,7 @@ def main() -> None:
                     reach(shown, WARM)
                     measure(plain, shown, chosen.pairs, chosen.steps, computing)
         finally:
-            process.kill()
+            process.kill()  # also one that is stopped
             process.wait()
 
 

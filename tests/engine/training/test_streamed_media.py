@@ -31,7 +31,8 @@ def train(
     return run
 
 
-@pytest.mark.parametrize("stage", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_rows_with_pictures_are_streamed_and_resumed(
     train: Callable[..., Any], tmp_path: Path, stage: str
 ) -> None:

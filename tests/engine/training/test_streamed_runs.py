@@ -68,7 +68,7 @@ def losses(heard: Any, after: int = 0) -> list[float]:
     return [event.loss for event in heard.of(StepLogged) if event.step > after]
 
 
-SLOW = ("kto alone", "grpo", "rloo", "distill", "distill on samples")
+SLOW = ("kto alone", "ppo", "grpo", "rloo", "distill", "distill on samples")
 
 
 @pytest.mark.parametrize(

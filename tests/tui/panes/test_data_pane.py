@@ -144,7 +144,10 @@ async def test_each_set_keeps_its_place_and_shows_its_kind(open_screen) -> None:
         assert "tool" in shown.text
 
 
-@pytest.mark.parametrize("size", [(120, 40), (80, 24), (200, 50)])
+@pytest.mark.parametrize(
+    "size",
+    [(80, 24), *(pytest.param(one, marks=pytest.mark.slow) for one in [(120, 40), (200, 50)])],
+)
 async def test_a_long_row_scrolls(open_screen, home: Path, size) -> None:
     text = "\n".join(f"line {number}" for number in range(200))
     folder = own_sets(home, [{"instruction": "long", "input": "", "output": text}])
