@@ -68,25 +68,34 @@ class Machine(Framed):
             return ()
         row = self._rows[y]
         labels = max(6, max(cell_len(one.label) for one in self._rows))
+        # All bars are as long as the longest row's readings leave room for.
+        longest = max(line_width(self._readings(one)) for one in self._rows)
+        room = width - 1 - (labels + 2) - longest
         # A bar is a lot of ink: dim, so that the loss stays the brightest thing.
-        role, bar = ("warning", "warning") if row.near_limit else ("text", "dim")
+        bar = "warning" if row.near_limit else "dim"
         line: list[Span] = [
             (f" {row.label}{' ' * (labels - cell_len(row.label))} ", "text"),
-            (gauge_bar(row.fraction, BAR_WIDTH), bar),
-            (f" {_right(percent(row.fraction), 5)}   ", role),
+            (gauge_bar(row.fraction, max(COMPACT_BAR_WIDTH, min(BAR_WIDTH, room - 2))), bar),
+            *self._readings(row),
         ]
-        if len(row.texts) > 2:
-            line.append(("   ".join(row.texts), "text"))
-        else:
-            brief = [one for one in self._rows if 0 < len(one.texts) <= 2]
-            column = max((cell_len(one.texts[0]) for one in brief), default=0) + 2
-            for index, text in enumerate(row.texts):
-                last = index == len(row.texts) - 1 and not row.spark
-                line.append((text if last else pad_cells(text, column), "text"))
         room = width - line_width(line) - 1
         if row.spark and room > 0:
             line.append((sparkline(row.spark[-room:], room, (0, 1)), "dim"))
         return cut_line(line, width - 1)
+
+    def _readings(self, row: GaugeRow) -> list[Span]:
+        """What stands behind a row's bar: the share, and its texts in columns."""
+        role = "warning" if row.near_limit else "text"
+        line: list[Span] = [(f" {_right(percent(row.fraction), 5)}   ", role)]
+        if len(row.texts) > 2:
+            line.append(("   ".join(row.texts), "text"))
+            return line
+        brief = [one for one in self._rows if 0 < len(one.texts) <= 2]
+        column = max((cell_len(one.texts[0]) for one in brief), default=0) + 2
+        for index, text in enumerate(row.texts):
+            last = index == len(row.texts) - 1 and not row.spark
+            line.append((text if last else pad_cells(text, column), "text"))
+        return line
 
     def one_line(self, width: int) -> Line:
         """The first row with its gauge, the others as their short readings."""

@@ -161,3 +161,18 @@ async def test_the_log_without_a_frame(stage: Fixture, picture: Fixture, settle:
         log.add([LogLine("14:06:31", "info", "checkpoint-350 saved (4.1 MB in 0.3 s)")])
         await settle(pilot)
         assert log.picture_lines()[:2] == target
+
+
+async def test_bars_give_way_before_a_reading_is_cut(stage: Fixture, settle: Fixture) -> None:
+    machine = Machine()
+    app = stage(machine, 64, 4)
+    rows = [
+        GaugeRow("CPU", 1.0, ("2 cores",), spark=(0.5, 1.0) * 12),
+        GaugeRow("RAM", 0.11, ("2.7/24 GB", "disk 76.4 GB free")),
+    ]
+    async with app.run_test(size=(100, 30)) as pilot:
+        machine.update(rows)
+        await settle(pilot)
+        lines = machine.picture_lines()
+        assert "disk 76.4 GB free" in lines[2]
+        assert lines[1].index("▏") == lines[2].index("▏ ") > 20
