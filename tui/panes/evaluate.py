@@ -16,7 +16,7 @@ from tui.panes.job_form import JobForm, JobView
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListPanel, ListRow
-from tui.widgets.numbers import loss, thousands
+from tui.widgets.numbers import duration, loss, thousands
 from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
@@ -258,5 +258,6 @@ def result_lines(result: dict[str, Any]) -> list[Line]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         label = name.removeprefix("eval_").removeprefix("predict_").replace("_", " ")
-        parts.append(f"{label} {loss(float(value))}")
+        shown = thousands(value) if isinstance(value, int) else loss(float(value))
+        parts.append(f"{label} {duration(value) if label == 'runtime' else shown}")
     return [[("   ".join(parts[start : start + 3]), "text")] for start in range(0, len(parts), 3)]

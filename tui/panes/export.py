@@ -104,10 +104,11 @@ class ExportView(JobView):
         elif live.state == "stopped":
             lines.append([(_("Stopped; nothing was left behind."), "warning")])
         for key, value in live.result.items():
-            shown = (
-                size(float(value)) if key == "size" and isinstance(value, (int, float)) else value
-            )
-            lines.append([(pad_cells(_(key.replace("_", " ")), 12), "dim"), (str(shown), "text")])
+            shown = str(value)
+            if isinstance(value, (int, float)):
+                shown = size(float(value)) if key == "size" else shown
+                shown = thousands(value) if key == "parameters" else shown
+            lines.append([(pad_cells(_(key.replace("_", " ")), 12), "dim"), (shown, "text")])
         folder = live.result.get("folder")
         if folder:
             lines += [

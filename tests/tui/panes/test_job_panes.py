@@ -177,3 +177,10 @@ async def test_the_model_row_opens_the_list_of_models(open_screen, home: Path) -
         assert view.source is not None and view.source.adapter == ""
         await shown.press("o", "down", "enter")
         assert view.source.adapter.endswith("sft-1")
+
+
+def test_scores_are_told_as_numbers_of_their_kind() -> None:
+    from tui.panes.evaluate import result_lines
+
+    told = result_lines({"eval_loss": 0.2612, "eval_tokens": 89912, "eval_runtime": 134.4})
+    assert told == [[("loss 0.261   tokens 89,912   runtime 2m14s", "text")]]
