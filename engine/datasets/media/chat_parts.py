@@ -6,7 +6,6 @@ nothing else; some know no media, and take the placeholder of the model's proces
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.media.counts import COUNTS
+from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.video_counts import takes_videos
 from engine.datasets.medium import ANY_PLACEHOLDER, KINDS, PLACEHOLDERS, Kind
 from engine.datasets.tokenizer import FastTokenizer
@@ -178,8 +178,4 @@ def reads_pictures_in(folder: Path) -> bool:
 
 def config_of(folder: Path) -> dict[str, Any]:
     """The config.json of a model folder; empty where it can't be read."""
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return settings_in(folder / "config.json")

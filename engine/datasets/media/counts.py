@@ -7,7 +7,6 @@ token. Of other families only the run's own processor knows.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.limits import Limits
+from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.paths import find_medium, media_root, picture_size
 from engine.datasets.media.sound_counts import sound_words
 from engine.datasets.media.video_counts import video_words
@@ -89,12 +89,12 @@ def _pictures(folder: Path, token: str, tokenizer: FastTokenizer, config: Any) -
 
 def described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json, and the settings of the processor in one flat mapping; each empty if absent."""
-    processor = _read(folder / "preprocessor_config.json")
-    whole = _read(folder / "processor_config.json")
+    processor = settings_in(folder / "preprocessor_config.json")
+    whole = settings_in(folder / "processor_config.json")
     inner = whole.pop("image_processor", None)
     if isinstance(inner, dict):
         processor |= inner
-    return _read(folder / "config.json"), processor | whole
+    return settings_in(folder / "config.json"), processor | whole
 
 
 def picture_text(
@@ -215,14 +215,6 @@ def _longest_side(height: int, width: int, longest: int) -> tuple[int, int]:
 
 def _edge(size: Any, usual: int) -> int:
     return int(size.get("longest_edge") or usual) if isinstance(size, Mapping) else usual
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 _Count = Callable[[Config, Config, Any, str, int, int], str]

@@ -6,12 +6,12 @@ both. Of other families only the run's own processor knows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.sounds import about_sound
 
 # Families whose processor drops what is beyond its longest sound, without a word.
@@ -20,8 +20,10 @@ _DROPS = ("qwen2_audio", "gemma3n")
 
 def sound_settings(folder: Path) -> dict[str, Any]:
     """The feature extractor's settings of the model in `folder`; empty where it has none."""
-    whole = _read(folder / "processor_config.json").get("feature_extractor")
-    return _read(folder / "preprocessor_config.json") | (whole if isinstance(whole, dict) else {})
+    whole = settings_in(folder / "processor_config.json").get("feature_extractor")
+    return settings_in(folder / "preprocessor_config.json") | (
+        whole if isinstance(whole, dict) else {}
+    )
 
 
 def model_rate(folder: Path) -> int:
@@ -32,11 +34,11 @@ def model_rate(folder: Path) -> int:
 def longest_samples(folder: Path) -> int | None:
     """How many samples of a sound the model in `folder` hears; None for all."""
     settings = sound_settings(folder)
-    most = _read(folder / "processor_config.json").get("max_audio_len")
+    most = settings_in(folder / "processor_config.json").get("max_audio_len")
     if most:  # of families that cut a sound into windows
         window = int(settings.get("chunk_length") or 30)
         return int(most) // window * window * model_rate(folder)
-    if _read(folder / "config.json").get("model_type") not in _DROPS:
+    if settings_in(folder / "config.json").get("model_type") not in _DROPS:
         return None
     return int(settings.get("n_samples") or settings.get("chunk_length", 30) * model_rate(folder))
 
@@ -59,7 +61,7 @@ def wrong_rate(given: int, rate: int) -> str:
 
 def sound_words(folder: Path, token: str, tokenizer: Any, config: Any) -> Callable[[Path], str]:
     """What stands in the text for the sound in a file, for the model in `folder`."""
-    family = _read(folder / "config.json").get("model_type")
+    family = settings_in(folder / "config.json").get("model_type")
     settings = sound_settings(folder)
     rate, longest = model_rate(folder), longest_samples(folder)
     refused = wrong_rate(config.audio_sampling_rate, rate)
@@ -100,11 +102,3 @@ _COUNTS: dict[Any, Callable[[int, Mapping[str, Any]], int]] = {
     "qwen2_audio": _qwen2_audio,
     "audioflamingo3": _flamingo,
 }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

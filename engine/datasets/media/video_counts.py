@@ -6,7 +6,6 @@ token. Nothing here needs torch, and no frame is decoded.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets.formats.fields import RowFault
+from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.videos import FrameChoice, VideoFacts, about_video
 from engine.installed import is_installed
 
@@ -73,15 +73,15 @@ def video_settings(folder: Path) -> dict[str, Any]:
     """The settings of the video half of the model in `folder`: found as transformers finds them
     (in the processor's file, in a file of their own, else those of its pictures) over its
     family's."""
-    whole = _read(folder / "processor_config.json")
+    whole = settings_in(folder / "processor_config.json")
     found = (
         whole.get("video_processor")
-        or _read(folder / "video_preprocessor_config.json")
-        or _read(folder / "preprocessor_config.json")
+        or settings_in(folder / "video_preprocessor_config.json")
+        or settings_in(folder / "preprocessor_config.json")
         or whole.get("image_processor")
         or {}
     )
-    kind = str(_read(folder / "config.json").get("model_type"))
+    kind = str(settings_in(folder / "config.json").get("model_type"))
     own = {name: value for name, value in found.items() if name in _KNOWN and value is not None}
     if kind in FRAMED:
         if found.get("max_image_size"):
@@ -95,8 +95,8 @@ def video_settings(folder: Path) -> dict[str, Any]:
 def video_words(folder: Path, token: str, tokenizer: Any, config: Any) -> WordsOf:
     """What the processor of the model in `folder` writes for the video in a file, `token` being
     what stands for one. The words raise RowFault for a family that isn't known here."""
-    model, settings = _read(folder / "config.json"), video_settings(folder)
-    whole = _read(folder / "processor_config.json")
+    model, settings = settings_in(folder / "config.json"), video_settings(folder)
+    whole = settings_in(folder / "processor_config.json")
     kind = str(model.get("model_type"))
     choice = FrameChoice.of(config)
 
@@ -208,11 +208,3 @@ def _stacked_tokens(model: Mapping[str, Any], settings: Mapping[str, Any], frame
     if model.get("model_type") == "llava_next_video":
         return of_frame // 4 * frames
     return (of_frame + int(settings.get("num_additional_image_tokens", 1))) * frames
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

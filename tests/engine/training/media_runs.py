@@ -1,12 +1,23 @@
-"""What the tests of runs on rows with media share: a short run's settings, and its answer."""
+"""What the tests of runs on rows with media share: settings, stops, predictions, answers."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.config import read_flat
+from engine.events import StepLogged
+from engine.problem import Stopped
+from engine.training import run_training
+from engine.training.stop import Gate
+
+# Loss and gradient norm by the step.
+Losses = dict[int, tuple[float, float]]
 
 
 def media_config(model: Path, folder: Path, rows: str, /, **changes: Any) -> Any:
@@ -55,3 +66,67 @@ def answer(config: Any, folder: Path, asked: str, *files: str) -> str:
     media = {field: files for placeholder, field in _FIELDS.items() if placeholder in asked}
     turns = [ChatMessage("user", asked, **media)]
     return chatter.answer(turns, None, settings, lambda _: None)["text"]
+
+
+def whole_and_stopped(
+    describe: Callable[..., Any], make_session: Any, folder: Path, changes: dict[str, Any]
+) -> tuple[Losses, Losses]:
+    """The losses of a run in `folder`/whole, and of the same one in `folder`/parts, stopped at its
+    third look and gone on with."""
+    session, whole = make_session(folder / "whole")
+    run_training(describe(**changes), session)
+    session, first = make_session(folder / "parts")
+    looks = 0
+    original = Gate.pass_through
+
+    def stop_at_third(gate: Gate) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            gate._session.control.stop()
+        original(gate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gate, "pass_through", stop_at_third)
+        with pytest.raises(Stopped):
+            run_training(describe(**changes), session)
+    (checkpoint,) = (folder / "parts").glob("checkpoint-*")
+    assert (checkpoint / "processor_config.json").is_file()
+    session, second = make_session(folder / "parts")
+    run_training(describe(**changes, resume_from_checkpoint=True), session)
+
+    def losses(*listeners: Any) -> Losses:
+        found = [event for one in listeners for event in one.of(StepLogged)]
+        return {event.step: (event.loss, event.grad_norm) for event in found}
+
+    return losses(whole), losses(first, second)
+
+
+def predicted(config: Any, make_session: Any, folder: Path, size: int) -> list[str]:
+    """The answers to a set's rows, `size` rows at a time."""
+    from engine.evaluation import run_prediction
+
+    predict = replace(
+        config, do_eval=False, do_predict=True, predict_with_generate=True, max_new_tokens=6,
+        per_device_eval_batch_size=size, do_sample=False,
+    )  # fmt: skip
+    session, _ = make_session(folder)
+    run_prediction(predict, session)
+    lines = (folder / "generated_predictions.jsonl").read_text().splitlines()
+    return [json.loads(line)["predict"] for line in lines]
+
+
+def train_and_merge(config: Any, make_session: Any, folder: Path) -> None:
+    """Train in `folder`/run, and export the adapter merged to `folder`/whole."""
+    from engine.export import run_export
+
+    session, _ = make_session(folder / "run")
+    run_training(config, session)
+    export = replace(
+        config,
+        do_train=False,
+        adapter_name_or_path=str(folder / "run"),
+        export_dir=str(folder / "whole"),
+    )
+    session, _ = make_session(folder / "job")
+    run_export(export, session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,10 +11,15 @@ from typing import Any
 import pytest
 
 from engine.events import LogLine, StepLogged
-from engine.problem import BadInput, Stopped
+from engine.problem import BadInput
 from engine.training import run_training
-from engine.training.stop import Gate
-from tests.engine.training.media_runs import answer, media_config
+from tests.engine.training.media_runs import (
+    answer,
+    media_config,
+    predicted,
+    train_and_merge,
+    whole_and_stopped,
+)
 
 TONES = {"low": "low.wav", "middle": "middle.flac", "high": "high.ogg"}
 
@@ -128,37 +132,14 @@ def test_lora_lowers_the_loss_and_changes_an_answer(
 
 def test_a_stopped_run_goes_on_exactly(describe: Any, make_session: Any, tmp_path: Path) -> None:
     changes = {"lora_dropout": 0.1, "freeze_vision_tower": False, "max_steps": 4}
-    session, whole = make_session(tmp_path / "whole")
-    run_training(describe(**changes), session)
-    session, first = make_session(tmp_path / "parts")
-    looks = 0
-    original = Gate.pass_through
-
-    def stop_at_third(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 3:
-            gate._session.control.stop()
-        original(gate)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gate, "pass_through", stop_at_third)
-        with pytest.raises(Stopped):
-            run_training(describe(**changes), session)
-    session, second = make_session(tmp_path / "parts")
-    run_training(describe(**changes, resume_from_checkpoint=True), session)
-
-    def losses(*listeners: Any) -> dict[int, tuple[float, float]]:
-        found = [event for one in listeners for event in one.of(StepLogged)]
-        return {event.step: (event.loss, event.grad_norm) for event in found}
-
-    assert losses(first, second) == losses(whole)
+    whole, parts = whole_and_stopped(describe, make_session, tmp_path, changes)
+    assert parts == whole
 
 
 def test_evaluating_and_predicting_hear_the_sounds(
     describe: Any, tiny_sound: Any, make_session: Any, tmp_path: Path
 ) -> None:
-    from engine.evaluation import run_evaluation, run_prediction
+    from engine.evaluation import run_evaluation
 
     config = describe(do_train=False, do_eval=True, dataset=None, eval_dataset="tones")
     session, _ = make_session(tmp_path / "heard")
@@ -172,34 +153,14 @@ def test_evaluating_and_predicting_hear_the_sounds(
     assert given["eval_tokens"] == changed["eval_tokens"]
     assert given["eval_loss"] != changed["eval_loss"]
 
-    predict = replace(
-        config, do_eval=False, do_predict=True, predict_with_generate=True, max_new_tokens=6,
-        per_device_eval_batch_size=3, do_sample=False,
-    )  # fmt: skip
-    said = []
-    for size in (3, 1):
-        run = tmp_path / f"predicted{size}"
-        session, _ = make_session(run)
-        run_prediction(replace(predict, per_device_eval_batch_size=size), session)
-        lines = (run / "generated_predictions.jsonl").read_text().splitlines()
-        said.append([json.loads(line)["predict"] for line in lines])
-    assert said[0] == said[1] and len(said[0]) == 5
+    together = predicted(config, make_session, tmp_path / "predicted", 3)
+    assert together == predicted(config, make_session, tmp_path / "alone", 1)
+    assert len(together) == 5
 
 
 def test_an_export_is_the_adapter_merged(describe: Any, make_session: Any, tmp_path: Path) -> None:
-    from engine.export import run_export
-
     config = describe(max_steps=5)
-    session, _ = make_session(tmp_path / "run")
-    run_training(config, session)
-    export = replace(
-        config,
-        do_train=False,
-        adapter_name_or_path=str(tmp_path / "run"),
-        export_dir=str(tmp_path / "whole"),
-    )
-    session, _ = make_session(tmp_path / "job")
-    run_export(export, session)
+    train_and_merge(config, make_session, tmp_path)
     asked = ("<audio>Which tone?", "high.ogg")
     assert answer(config, tmp_path / "run", *asked) == answer(config, tmp_path / "whole", *asked)
     assert (tmp_path / "whole" / "processor_config.json").is_file()

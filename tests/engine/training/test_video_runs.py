@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import pytest
 
 from engine.datasets import Encoder, find_dataset, open_rows
 from engine.events import LogLine, StepLogged
-from engine.problem import BadInput, Stopped
+from engine.problem import BadInput
 from engine.training import run_training
-from engine.training.stop import Gate
-from tests.engine.training.media_runs import answer, media_config
+from tests.engine.training.media_runs import (
+    answer,
+    media_config,
+    predicted,
+    train_and_merge,
+    whole_and_stopped,
+)
 
 pytest.importorskip("av")
 FAMILIES = ("qwen2_vl", "llava_next_video")
@@ -107,37 +113,14 @@ def test_a_stopped_run_goes_on_exactly(
     family: str, describe: Any, make_session: Any, tmp_path: Path
 ) -> None:
     changes = {"lora_dropout": 0.1, "freeze_vision_tower": False, "max_steps": 4}
-    session, whole = make_session(tmp_path / "whole")
-    run_training(describe(family, **changes), session)
-    session, first = make_session(tmp_path / "parts")
-    looks = 0
-    original = Gate.pass_through
-
-    def stop_at_third(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 3:
-            gate._session.control.stop()
-        original(gate)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gate, "pass_through", stop_at_third)
-        with pytest.raises(Stopped):
-            run_training(describe(family, **changes), session)
-    session, second = make_session(tmp_path / "parts")
-    run_training(describe(family, **changes, resume_from_checkpoint=True), session)
-
-    def losses(*listeners: Any) -> dict[int, tuple[float, float]]:
-        found = [event for one in listeners for event in one.of(StepLogged)]
-        return {event.step: (event.loss, event.grad_norm) for event in found}
-
-    assert losses(first, second) == losses(whole) and len(losses(whole)) == 4
+    whole, parts = whole_and_stopped(partial(describe, family), make_session, tmp_path, changes)
+    assert parts == whole and len(whole) == 4
 
 
 def test_evaluating_and_predicting_see_the_videos(
     describe: Any, make_session: Any, tmp_path: Path
 ) -> None:
-    from engine.evaluation import run_evaluation, run_prediction
+    from engine.evaluation import run_evaluation
 
     config = describe("qwen2_vl", do_train=False, do_eval=True, dataset=None, eval_dataset="clips")
     session, _ = make_session(tmp_path / "seen")
@@ -147,34 +130,13 @@ def test_evaluating_and_predicting_see_the_videos(
     assert seen["eval_samples"] == fewer["eval_samples"] == 5
     assert seen["eval_tokens"] == fewer["eval_tokens"]
     assert seen["eval_loss"] != fewer["eval_loss"]
-    predict = replace(
-        config, do_eval=False, do_predict=True, predict_with_generate=True, max_new_tokens=6,
-        per_device_eval_batch_size=3, do_sample=False,
-    )  # fmt: skip
-    session, _ = make_session(tmp_path / "predicted")
-    run_prediction(predict, session)
-    lines = (tmp_path / "predicted" / "generated_predictions.jsonl").read_text().splitlines()
-    together = [json.loads(line)["predict"] for line in lines]
-    session, _ = make_session(tmp_path / "alone")
-    run_prediction(replace(predict, per_device_eval_batch_size=1), session)
-    lines = (tmp_path / "alone" / "generated_predictions.jsonl").read_text().splitlines()
-    assert together == [json.loads(line)["predict"] for line in lines]
+    together = predicted(config, make_session, tmp_path / "predicted", 3)
+    assert together == predicted(config, make_session, tmp_path / "alone", 1)
 
 
 def test_an_export_is_the_adapter_merged(describe: Any, make_session: Any, tmp_path: Path) -> None:
-    from engine.export import run_export
-
     config = describe("qwen2_vl", max_steps=5)
-    session, _ = make_session(tmp_path / "run")
-    run_training(config, session)
-    export = replace(
-        config,
-        do_train=False,
-        adapter_name_or_path=str(tmp_path / "run"),
-        export_dir=str(tmp_path / "whole"),
-    )
-    session, _ = make_session(tmp_path / "job")
-    run_export(export, session)
+    train_and_merge(config, make_session, tmp_path)
     asked = ("<video>Which colour?", "blue.mp4")
     assert answer(config, tmp_path / "run", *asked) == answer(config, tmp_path / "whole", *asked)
 
