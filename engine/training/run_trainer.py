@@ -133,7 +133,8 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
         if self.plan is not None and self.lr_scheduler is None:
             say_of_schedule(self.plan, optimizer or self.optimizer, num_training_steps)
         warmup = self.args.get_warmup_steps(num_training_steps)
-        if self.args.lr_scheduler_type == "polynomial" and warmup == num_training_steps:
+        all_warmup = self.args.lr_scheduler_type == "polynomial" and warmup == num_training_steps
+        if self.lr_scheduler is None and all_warmup:
             # transformers divides by the steps behind the warm-up, even when there are none.
             self.lr_scheduler = get_scheduler(
                 "polynomial",
@@ -142,7 +143,6 @@ class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
                 num_training_steps + 1,
                 self.args.lr_scheduler_kwargs,
             )
-            return self.lr_scheduler
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -172,7 +172,8 @@ class DataPanel(ListPanel):
             gap = " " * (names - cell_len(visible(entry.name)))
             # In full, or the stages that it is for stand there.
             room = self.content_width - names - REASON_AT
-            told = 0 < cell_len(engine_text(reason)) <= room
+            words = engine_text(reason)
+            told = 0 < cell_len(words) <= room
             rows.append(
                 ListRow(
                     entry.name,
@@ -181,7 +182,7 @@ class DataPanel(ListPanel):
                     mark=("!" if reason else "✓") if used else "",
                     mark_role="warning" if reason else "ok",
                     dim=bool(reason) and not used,
-                    reason=f"{gap}{engine_text(reason)}" if told and not used else "",
+                    reason=f"{gap}{words}" if told and not used else "",
                 )
             )
         for name in chosen:
