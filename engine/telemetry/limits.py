@@ -30,11 +30,15 @@ class Limits:
 
 def read_limits(root: Path = Path("/")) -> Limits:
     """The limits on this process; `root` is the file system's root (another one in tests)."""
-    paths = _group_paths(root)
-    mount = root / "sys/fs/cgroup"
-    if "" in paths and (mount / "cgroup.controllers").is_file():
-        return _read_v2(_levels(mount, paths[""]))
-    return _read_v1(mount, paths)
+    paths, mount = _group_paths(root), root / "sys/fs/cgroup"
+    memory, used = _read_memory(mount, paths)
+    cpus, seconds = _cpu_v2(mount, paths) if _is_v2(mount, paths) else _cpu_v1(mount, paths)
+    return Limits(memory, used, cpus, seconds)
+
+
+def read_memory_limit(root: Path = Path("/")) -> tuple[int | None, int | None]:
+    """`memory` and `memory_used` of `Limits` alone: for who asks several times a second."""
+    return _read_memory(root / "sys/fs/cgroup", _group_paths(root))
 
 
 def _group_paths(root: Path) -> dict[str, str]:
@@ -65,36 +69,38 @@ def _levels(mount: Path, path: str) -> list[Path]:
     return levels
 
 
-def _read_v2(levels: list[Path]) -> Limits:
-    memory, used = _tightest(
-        [
-            (
-                _number(level / "memory.max"),
-                level,
-                "memory.current",
-                ("inactive_file", "active_file"),
-            )
-            for level in levels
-        ]
+def _is_v2(mount: Path, paths: dict[str, str]) -> bool:
+    return "" in paths and (mount / "cgroup.controllers").is_file()
+
+
+def _read_memory(mount: Path, paths: dict[str, str]) -> tuple[int | None, int | None]:
+    """The tightest memory limit and what is used under it."""
+    if _is_v2(mount, paths):
+        return _tightest(
+            _levels(mount, paths[""]),
+            "memory.max",
+            "memory.current",
+            ("inactive_file", "active_file"),
+        )
+    return _tightest(
+        _levels(mount / "memory", paths.get("memory", "/")),
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        ("total_inactive_file", "total_active_file"),
     )
+
+
+def _cpu_v2(mount: Path, paths: dict[str, str]) -> tuple[float | None, float | None]:
+    """The CPU quota in cores, and the CPU seconds used."""
+    levels = _levels(mount, paths[""])
     cpus = min(filter(None, (_quota_v2(level / "cpu.max") for level in levels)), default=None)
-    micro = next(filter(None, (_stat(level / "cpu.stat", "usage_usec") for level in levels)), None)
-    return Limits(memory, used, cpus, None if micro is None else micro / 1e6)
-
-
-def _read_v1(mount: Path, paths: dict[str, str]) -> Limits:
-    memory_levels = _levels(mount / "memory", paths.get("memory", "/"))
-    memory, used = _tightest(
-        [
-            (
-                _number(level / "memory.limit_in_bytes"),
-                level,
-                "memory.usage_in_bytes",
-                ("total_inactive_file", "total_active_file"),
-            )
-            for level in memory_levels
-        ]
+    micro = next(
+        filter(None, (_stats(level / "cpu.stat").get("usage_usec") for level in levels)), None
     )
+    return cpus, None if micro is None else micro / 1e6
+
+
+def _cpu_v1(mount: Path, paths: dict[str, str]) -> tuple[float | None, float | None]:
     quotas, nano = [], None
     for folder in ("cpu", "cpu,cpuacct"):
         for level in _levels(mount / folder, paths.get("cpu", "/")):
@@ -105,22 +111,26 @@ def _read_v1(mount: Path, paths: dict[str, str]) -> Limits:
     for folder in ("cpuacct", "cpu,cpuacct"):
         for level in _levels(mount / folder, paths.get("cpuacct", "/")):
             nano = nano or _number(level / "cpuacct.usage")
-    return Limits(memory, used, min(quotas, default=None), None if nano is None else nano / 1e9)
+    return min(quotas, default=None), None if nano is None else nano / 1e9
 
 
 def _tightest(
-    levels: list[tuple[int | None, Path, str, tuple[str, ...]]],
+    levels: list[Path], limit: str, usage: str, droppable: tuple[str, str]
 ) -> tuple[int | None, int | None]:
-    """The smallest limit and what is used under it."""
-    limited = [item for item in levels if item[0] is not None and item[0] < _UNLIMITED]
+    """The smallest limit and what is used under it, without the pages that can be dropped."""
+    limited = [
+        (number, level)
+        for level in levels
+        if (number := _number(level / limit)) is not None and number < _UNLIMITED
+    ]
     if not limited:
         return None, None
-    limit, folder, usage, droppable = min(limited, key=lambda item: item[0] or 0)
+    smallest, folder = min(limited, key=lambda item: item[0])
     used = _number(folder / usage)
     if used is not None:
-        used -= sum(_stat(folder / "memory.stat", name) or 0 for name in droppable)
-        used = max(used, 0)
-    return limit, used
+        stats = _stats(folder / "memory.stat")
+        used = max(0, used - sum(stats.get(name, 0) for name in droppable))
+    return smallest, used
 
 
 def _quota_v2(file: Path) -> float | None:
@@ -130,12 +140,10 @@ def _quota_v2(file: Path) -> float | None:
     return int(words[0]) / int(words[1])
 
 
-def _stat(file: Path, name: str) -> int | None:
-    for line in (_text(file) or "").splitlines():
-        words = line.split()
-        if len(words) == 2 and words[0] == name and words[1].isdigit():
-            return int(words[1])
-    return None
+def _stats(file: Path) -> dict[str, int]:
+    """The numbers of a file of `name number` lines."""
+    lines = (line.split() for line in (_text(file) or "").splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
 
 
 def _number(file: Path) -> int | None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.telemetry.gpus import Gpus
-from engine.telemetry.limits import Limits, read_limits
+from engine.telemetry.limits import Limits, read_limits, read_memory_limit
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def memory_left(root: Path = Path("/")) -> int:
     import psutil
 
     left = int(psutil.virtual_memory().available)
-    limits = read_limits(root)
-    if limits.memory is not None and limits.memory_used is not None:
-        left = min(left, limits.memory - limits.memory_used)
+    limit, used = read_memory_limit(root)
+    if limit is not None and used is not None:
+        left = min(left, limit - used)
     return max(left, 0)
 
 

@@ -82,6 +82,8 @@ def ends(left: Line, right: Line, width: int, gap: int = 1) -> list[Span]:
 
 def _changed_columns(old: Line, new: Line) -> tuple[int, int] | None:
     """The first cell that differs and the one behind the last, both lines being as wide."""
+    if old == new:  # most are, second after second
+        return None
     before = [(cell, role) for text, role in old for cell in cells_of(text)]
     after = [(cell, role) for text, role in new for cell in cells_of(text)]
     if before == after:

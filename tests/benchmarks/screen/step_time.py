@@ -27,40 +27,51 @@ import sys
 import time
 from math import comb
 from pathlib import Path
-from typing import Protocol
+from typing import TextIO
 
 from line import Line, form, headless, scratch, start_headless
 
 WARM = 3
+# How often it is asked whether a step was logged. The steps' own times are in the file.
+LOOK_SECONDS = 0.03
 
 
-class Side(Protocol):
-    """One of the two runs: where it writes, and how it is stopped and woken."""
-
-    folder: Path
-    pid: int
-
-    def read(self) -> None: ...
-
-
-class OnScreen:
-    """The run with the monitor open; nothing is emulated, the bytes are only taken off."""
-
-    def __init__(self, folder: Path, line: Line) -> None:
-        self.folder, self.pid, self.line = folder, line.process.pid, line
-
-    def read(self) -> None:
-        self.line.read(0.01)
-
-
-class Headless:
-    """The run by the command."""
+class Side:
+    """One of the two runs: where it writes, how it is stopped and woken, when its steps were."""
 
     def __init__(self, folder: Path, pid: int) -> None:
         self.folder, self.pid = folder, pid
+        self._events: TextIO | None = None
+        self._times: list[float] = []
+        self._part = ""
 
-    def read(self) -> None:
-        time.sleep(0.01)
+    def wait(self) -> None:
+        """Let a moment pass."""
+        time.sleep(LOOK_SECONDS)
+
+    def step_times(self) -> list[float]:
+        """When each step of the run was logged; only what is new is read."""
+        if self._events is None:
+            files = list(self.folder.glob("saves/*/*/*/events.jsonl"))
+            if not files:
+                return self._times
+            self._events = files[0].open(encoding="utf-8")
+        *rows, self._part = (self._part + self._events.read()).split("\n")
+        self._times += [json.loads(row)["time"] for row in rows if '"StepLogged"' in row]
+        return self._times
+
+
+class OnScreen(Side):
+    """The run with the monitor open; nothing is emulated, the bytes are only taken off."""
+
+    def __init__(self, folder: Path, line: Line) -> None:
+        super().__init__(folder, line.process.pid)
+        self.line = line
+
+    def wait(self) -> None:
+        end = time.monotonic() + LOOK_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            self.line.read(left)
 
 
 def main() -> None:
@@ -94,13 +105,13 @@ def main() -> None:
             (place / "state").mkdir(parents=True)
             shutil.copy(measured, place / "state")
         process = start_headless(places[0], plan)
-        plain = Headless(places[0], process.pid)
+        plain = Side(places[0], process.pid)
         try:
             reach(plain, WARM)
             signal_to(plain, signal.SIGSTOP)
             if chosen.control:
                 second = start_headless(places[1], plan)
-                other = Headless(places[1], second.pid)
+                other = Side(places[1], second.pid)
                 try:
                     reach(other, WARM)
                     measure(plain, other, chosen.pairs, chosen.steps, computing)
@@ -145,33 +156,24 @@ def measure(plain: Side, other: Side, pairs: int, steps: int, computing: int) ->
 
 def turn(side: Side, steps: int) -> float:
     """Seconds for `steps` whole steps, made after the one that was under way."""
-    done = len(step_times(side))
+    done = len(side.step_times())
     signal_to(side, signal.SIGCONT)
     reach(side, done + steps + 1)
     signal_to(side, signal.SIGSTOP)
-    times = step_times(side)
+    times = side.step_times()
     return times[done + steps] - times[done]
 
 
 def reach(side: Side, steps: int) -> None:
     """Wait until a run has logged so many steps."""
-    while len(step_times(side)) < steps:
-        side.read()
+    while len(side.step_times()) < steps:
+        side.wait()
         if not Path(f"/proc/{side.pid}").exists():
             raise RuntimeError("a run ended early")
 
 
 def signal_to(side: Side, number: signal.Signals) -> None:
     os.killpg(side.pid, number)
-
-
-def step_times(side: Side) -> list[float]:
-    """When each step of the only run in a folder was logged."""
-    files = list(side.folder.glob("saves/*/*/*/events.jsonl"))
-    if not files:
-        return []
-    whole = files[0].read_text(encoding="utf-8").rpartition("\n")[0]
-    return [json.loads(row)["time"] for row in whole.splitlines() if '"StepLogged"' in row]
 
 
 def thread_seconds(pid: int) -> dict[str, float]:
