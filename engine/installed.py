@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
 
 
@@ -21,6 +20,8 @@ def install_command(extra: str) -> str:
 @cache
 def torch_is_for_cpus() -> bool:
     """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu")."""
+    from importlib import metadata  # late: it brings email and zipfile
+
     try:
         return metadata.version("torch").endswith("+cpu")
     except metadata.PackageNotFoundError:
