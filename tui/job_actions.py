@@ -156,6 +156,7 @@ class JobActions(Shell):
     async def action_chat_run(self) -> None:
         run = self.studio.run_at(self.rail.runs.cursor_row)
         if run is None:
+            await self.open_view("chat")
             return
         found = self.studio.sources_of(run)
         if not found:

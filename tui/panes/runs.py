@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from engine.config.method import WRITING_STAGES
+from tui.actions import in_scope
 from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.measure_charts import ChartView, MeasureCharts
@@ -54,15 +55,17 @@ class RunView(ChartView):
     def fit(self, narrow: bool, wide: bool) -> None:
         self.set_class(narrow, "narrow")
 
-    def relabel(self) -> None:
-        self.charts.set_empty(_("This run logged no loss."))
-
     def show(self) -> None:
         run = self._run()
         if run is None:
+            self.charts.set_empty(_("There is no run yet."))
             self.charts.set_pictures([], None)
-            self.facts.set_lines([[], [(_("There is no run yet."), "dim")]])
+            self.facts.set_title(_("run"))
+            self.facts.set_figure("")
+            told = _("None yet. Press t to train one; it is kept in saves/.")
+            self.facts.set_lines([[], [(told, "dim")]])
             return
+        self.charts.set_empty(_("This run logged no loss."))
         self.facts.set_title(run.name)
         self.facts.set_figure(_(STATES.get(run.state, run.state)))
         self.facts.set_lines(self._lines(run))
@@ -148,7 +151,11 @@ class RunView(ChartView):
 
     def idle(self) -> frozenset[str]:
         run = self._run()
-        return self.charts_idle(run is not None and run.stage in WRITING_STAGES)
+        if run is None:
+            # What acts on a run of the list; `c` then is the chat's key as anywhere.
+            of_runs = {action.id for action in in_scope("runs")}
+            return self.charts_idle(False) | of_runs
+        return self.charts_idle(run.stage in WRITING_STAGES)
 
     def read_completions(self) -> None:
         from engine.worker.questions import completions_of

@@ -72,10 +72,20 @@ def write_run(
 async def test_no_run_yet_says_what_makes_one(open_screen) -> None:
     async with open_screen() as shown:
         assert "None yet. Press t to train" in shown.text
-        await shown.press("4", "enter", "r", "a", "c")
+        await shown.press("4")
+        for offered in ("resume", "its settings", "open"):
+            assert offered not in shown.key_line
+        await shown.press("enter", "r", "a")
         assert shown.app._focused_panel() == "runs"
         assert "There is no run yet." in shown.text
+        assert "logged no loss" not in shown.text
         assert shown.dialogs == 0 and not shown.app._told
+
+
+async def test_without_a_run_c_opens_the_chat(open_screen) -> None:
+    async with open_screen() as shown:
+        await shown.press("4", "c")
+        assert shown.places == ["chat"]
 
 
 async def test_runs_are_listed_with_sign_loss_and_age(open_screen, home: Path) -> None:
