@@ -53,7 +53,6 @@ class Studio(Fit):
         self.failure: JobFailed | None = None
         self.stopping: set[str] = set()
         self.precision = "auto"
-        self.answering = False
         self.trained: dict[str, RunConfig] = {}  # what each run of this screen was asked to do
         self.reading: Reading | None = None
         self.live: LiveRun | None = None
@@ -105,6 +104,12 @@ class Studio(Fit):
         """The job that runs now, whatever its kind."""
         info = self.works.engine.current if self.works.made else None
         return self.jobs.get(info.run) if info is not None else None
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being written now; one that waits behind a run is not."""
+        current = self.current
+        return current is not None and current.kind == "chat"
 
     def drain(self) -> list[Event]:
         """Fold what the engine said since the last call; returns it, oldest first."""

@@ -270,3 +270,19 @@ async def test_states_reach_the_top_line(open_screen) -> None:
             shown.studio.inbox.append(StateChanged(run=run, time=1.0, state=state))
             shown.app.take_in()
             assert sign in shown.app.query_one("#top").picture_lines()[0]  # type: ignore[attr-defined]
+
+
+async def test_an_answer_waits_for_the_run_and_says_so_without_drawing_for_it(
+    open_screen, waiting: Waiting
+) -> None:
+    async with open_screen(engine=engine_with(waiting)) as shown:
+        await shown.press("t")
+        await shown.until(lambda: shown.studio.live is not None and shown.studio.live.steps == [1])
+        await shown.press("c")
+        await shown.type("hi")
+        await shown.press("enter")
+        assert "The run holds the device" in shown.text
+        # Eight pictures a second are for an answer that grows; the run needs the processor.
+        assert not shown.studio.answering
+        await shown.press("escape", "n")
+        assert not shown.studio.answering and "holds the device" not in shown.text

@@ -250,10 +250,18 @@ class ChatView(View):
             for name in (one for files in turn.files.values() for one in files):
                 lines.append([(f"  [{Path(name).name}]", "dim")])
             lines += [[("  " + part, "text")] for part in wrap_cells(text, width - 2)]
-            if turn.note:
-                lines += [[], [("  " + turn.note, "dim")]]
+            note = turn.note or self._waits(turn)
+            if note:
+                lines += [[], *([("  " + part, "dim")] for part in wrap_cells(note, width - 2))]
             lines.append([])
         return lines
+
+    def _waits(self, turn: Turn) -> str:
+        """Why an answer has not begun, where another job is before it."""
+        current = self.studio.current
+        if not turn.open or turn.text or current is None or current.kind == "chat":
+            return ""
+        return _("The run holds the device; the answer comes when it has ended.")
 
     def _take_pieces(self) -> None:
         pieces = self.studio.pieces
@@ -268,12 +276,10 @@ class ChatView(View):
                 turn.text = event.text
                 turn.open = False
                 turn.note = _note(event)
-                self.studio.answering = False
         live = self.studio.jobs.get(self.run)
         if live is not None and live.ended and self.answering:
             # Failed or stopped before an end was said.
             self.turns[-1].open = False
-            self.studio.answering = False
             if not self.turns[-1].text:
                 self.turns.pop()
 
@@ -294,9 +300,6 @@ class ChatView(View):
         if self.answering:
             self.app.notify(_("The answer is still being written; s stops it."))
             return False
-        current = self.studio.current
-        if current is not None and current.kind != "chat":
-            self.app.notify(_("The run holds the device; the answer comes when it has ended."))
         self.turns.append(Turn("user", text, files=self.files))
         self.files = {}
         self._show_files()
@@ -332,7 +335,6 @@ class ChatView(View):
         messages = tuple(ChatMessage(turn.role, turn.text, **turn.files) for turn in self.turns)
         job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
         self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
-        self.studio.answering = True
         self.run = self.studio.submit(job, "chat").run
         self.transcript.to_end()
         shell(self).take_in()
