@@ -84,8 +84,9 @@ class TrainView(ChartView):
         self.log_panel.border = "rule" if narrow else "box"
         for panel in (self.watched, self.machine):
             panel.border = "none" if narrow else "box"
-            panel.can_focus = not narrow
-        self.watched.can_focus = self.machine.can_focus = False
+            panel.can_focus = False
+            # The height that its rows asked for on a larger screen; `show` sets it anew.
+            panel.styles.height = None
         self._gauges = 0
 
     def relabel(self) -> None:

@@ -76,6 +76,25 @@ async def test_narrow_is_laid_out_as_drawn(open_screen) -> None:
         assert lines[23].startswith(" s stop") or lines[23].startswith(" t train")
 
 
+async def test_a_screen_made_small_is_laid_out_as_one_that_was_opened_so(open_screen) -> None:
+    async with open_screen((120, 40)) as shown:
+        fed(shown)
+        await shown.settle()
+        large = shown.lines
+        await shown.pilot.resize_terminal(80, 24)
+        await shown.settle()
+        shown.app.take_in()
+        await shown.settle()
+        assert shown.lines[18].startswith(" rate ")
+        assert shown.lines[19].startswith(" CPU ") and "RAM" in shown.lines[19]
+        assert shown.lines[20].startswith(" ───")
+        await shown.pilot.resize_terminal(120, 40)
+        await shown.settle()
+        shown.app.take_in()
+        await shown.settle()
+        assert shown.lines == large
+
+
 async def test_normal_is_laid_out_as_drawn(open_screen) -> None:
     async with open_screen() as shown:
         fed(shown)
