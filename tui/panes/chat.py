@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +17,7 @@ from tui.dialogs import Pick
 from tui.language import _
 from tui.language import marked as _m
 from tui.panes.sampling import NAMES, Sampling
+from tui.panes.turns import Turn, how_it_went
 from tui.panes.view import View
 from tui.shell import shell
 from tui.sources import Source
@@ -31,26 +31,12 @@ if TYPE_CHECKING:
 
     from tui.studio import Studio
 
-CURSOR = "▍"
 # The lines that give the next message a file: the field of a message, and what is missing.
 FILES = {
     "/image": ("pictures", _m("There is no such picture")),
     "/video": ("videos", _m("There is no such video")),
     "/sound": ("sounds", _m("There is no such sound")),
 }
-
-
-@dataclass
-class Turn:
-    """One turn of the transcript; `name` is the speaker's, `note` tells how an answer went, `open`
-    that it still grows; `files` go with it, by their field of a message."""
-
-    role: str
-    text: str
-    name: str = ""
-    note: str = ""
-    open: bool = False
-    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Transcript(LinesPanel):
@@ -246,10 +232,9 @@ class ChatView(View):
             lines.append([])
         for turn in self.turns:
             lines.append([(_("you") if turn.role == "user" else turn.name, turn.role)])
-            text = visible(turn.text, keep_newlines=True) + (CURSOR if turn.open else "")
             for name in (one for files in turn.files.values() for one in files):
                 lines.append([(f"  [{Path(name).name}]", "dim")])
-            lines += [[("  " + part, "text")] for part in wrap_cells(text, width - 2)]
+            lines += turn.lines(width)
             note = turn.note or self._waits(turn)
             if note:
                 lines += [[], *([("  " + part, "dim")] for part in wrap_cells(note, width - 2))]
@@ -275,7 +260,7 @@ class ChatView(View):
             elif isinstance(event, AnswerEnded):
                 turn.text = event.text
                 turn.open = False
-                turn.note = _note(event)
+                turn.note = how_it_went(event)
         live = self.studio.jobs.get(self.run)
         if live is not None and live.ended and self.answering:
             # Failed or stopped before an end was said.
@@ -378,16 +363,3 @@ class ChatView(View):
             self.show()
 
         self.app.push_screen(Sampling(self.studio), closed)
-
-
-def _note(event: AnswerEnded) -> str:
-    speed = event.tokens / event.seconds if event.seconds > 0 else 0.0
-    note = (
-        f"{event.tokens} {_('tokens')} · {speed:.1f} tok/s · "
-        f"{_('first after')} {event.first_token_seconds:.2f} s"
-    )
-    if event.reason == "stopped":
-        note += f" · {_('stopped')}"
-    elif event.reason == "length":
-        note += f" · {_('cut at the token limit')}"
-    return note

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 
 from engine.events import AnswerEnded, AnswerPiece, JobFailed, StateChanged
+from tui.panes import turns
 from tui.panes.chat import ChatView
 from tui.sources import Source
+from tui.widgets.text_safe import wrap_cells
 
 
 async def chat_of(shown) -> ChatView:
@@ -203,3 +205,24 @@ async def test_foreign_text_in_an_answer_is_text(open_screen) -> None:
         await shown.settle()
         assert "[/b] ␛]0;t␇ ⟨U+202E⟩ 你好" in shown.text
         assert "\x1b" not in shown.text and not shown.app._told
+
+
+async def test_what_was_said_is_not_broken_into_lines_again_for_each_piece(
+    open_screen, monkeypatch
+) -> None:
+    broken: list[str] = []
+
+    def counted(text: str, width: int) -> list[str]:
+        broken.append(text)
+        return wrap_cells(text, width)
+
+    monkeypatch.setattr(turns, "wrap_cells", counted)
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("long")
+        await shown.press("enter")
+        for piece in ("one ", "two ", "three"):
+            pieces(shown, view, piece)
+            await shown.settle()
+        assert broken.count("long") == 1
+        assert "one two three▍" in shown.text
