@@ -10,7 +10,7 @@ _USAGE = """\
 usage: finetui [--lang en|zh] [--theme NAME] [--model NAME]    open the screen
        finetui COMMAND …                                       work without it
 
-commands: train chat evaluate export runs models datasets doctor settings version
+commands: train chat evaluate export runs models datasets templates settings doctor version
 `finetui COMMAND --help` tells about one; `finetui --help` shows this.
 """
 
@@ -21,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = screen_options(words)
     if options is not None:
         return _open_screen(options)
-    if words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_USAGE)
-        return 0
+    asks = {"-h", "--help", "help"}
+    if words[0] in asks or (words[0].startswith(_SCREEN_OPTIONS) and asks.intersection(words)):
+        from engine.cli import usage
+
+        return usage(_USAGE)
     if words[0] in ("--version", "-V"):
         words = ["version"]
     from engine.cli import main as command

@@ -10,3 +10,15 @@ def main(arguments: Sequence[str]) -> int:
     from engine.cli.commands import run
 
     return run(list(arguments))
+
+
+def usage(text: str) -> int:
+    """Print the page that tells about all commands. Returns the exit code."""
+    from engine.cli.commands import reader_left
+    from engine.cli.output import output
+
+    try:
+        output().say(text, end="")
+    except BrokenPipeError:
+        return reader_left()
+    return 0

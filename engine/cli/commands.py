@@ -22,6 +22,7 @@ from engine.cli import (
     train,
     version,
 )
+from engine.cli.help_pages import without_types
 from engine.cli.output import output
 from engine.paths import program_log
 from engine.problem import BadSettings, FinetuiError, Stopped
@@ -67,20 +68,31 @@ def run(arguments: list[str]) -> int:
     # Taken wherever it stands, as people add it to the end of the line that failed.
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
+    output()  # Before the parser writes a page of help.
     quiet_libraries(program_log())
-    command = typer.main.get_command(application())
+    command = without_types(typer.main.get_command(application()))
     try:
         code = command.main(arguments, prog_name="finetui", standalone_mode=False)
         output().flush()
         return code if isinstance(code, int) else DONE
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; the interpreter must not complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-        return DONE
+        return reader_left()
+    except SystemExit as left:
+        # The parser library's way out where the reader has left: with code 1, as if it had failed.
+        if isinstance(left.__context__, BrokenPipeError):
+            return reader_left()
+        raise
     except (Stopped, KeyboardInterrupt):
         return STOPPED
     except Exception as error:
         return _told(error, debug)
+
+
+def reader_left() -> int:
+    """The reader of the output (head, less) has seen enough: the interpreter must not complain of
+    it at its end, and nothing has failed. Returns the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return DONE
 
 
 def _told(error: Exception, debug: bool) -> int:
@@ -110,7 +122,8 @@ def _usage(error: Exception) -> int:
         output().tell(context.get_help() if context is not None else "")
         return BAD_INPUT
     path = context.command_path if context is not None else "finetui"
-    output().tell(f"{said} Try: {path} --help")
+    end = "" if said.endswith((".", "?")) else "."
+    output().tell(f"{said}{end} Try: {path} --help")
     return BAD_INPUT
 
 

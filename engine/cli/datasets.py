@@ -7,12 +7,16 @@ import json
 import typer
 
 from engine.cli import dataset_add, dataset_check, dataset_edit, dataset_find
+from engine.cli.help_pages import Commands
 from engine.cli.output import output, visible
 from engine.cli.words import size
 from engine.problem import BadInput, Problem
 
 app = typer.Typer(
-    help="Datasets of the registry.", invoke_without_command=True, rich_markup_mode=None
+    cls=Commands,
+    help="The sets of a dataset folder; without a command, a list of them.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
 FOLDER = typer.Option("", "--dataset-dir", help="The folder with dataset_info.json.")
 

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.cli.help_pages import Commands
 from engine.cli.output import output, visible
 from engine.cli.words import amount, size
 
 app = typer.Typer(
-    help="Models: the field's by name, those on this machine, downloads, cards.",
+    cls=Commands,
+    help="Models by name, downloads, cards; without a command, those on this machine.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )

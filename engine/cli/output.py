@@ -6,6 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
+from io import TextIOWrapper
 from typing import TextIO
 
 from engine.paths import program_log
@@ -19,6 +20,10 @@ class Output:
         self.out: TextIO = sys.stdout
         self.err: TextIO = sys.stderr
         self._diverted = False
+        for stream in (self.out, self.err):
+            # A locale that lacks a character gets a `?` for it instead of a traceback.
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
 
     def divert(self) -> None:
         """From here on libraries may write to stdout and stderr: it lands in the log."""

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import typer
 
+from engine.cli.help_pages import Commands
 from engine.cli.output import output, visible
 from engine.cli.words import ago, loss, rate, size
 from engine.problem import BadInput, Problem
 from engine.runs.history import RunSummary
 
-app = typer.Typer(help="Runs under saves/.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=Commands,
+    help="The runs under saves/; without a command, a list of them.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 _GLYPHS = {"done": "✓", "stopped": "■", "failed": "✗", "running": "●", "interrupted": "!"}
 
 

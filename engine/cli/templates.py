@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from engine.cli.help_pages import Commands
 from engine.cli.output import output, visible
 
 if TYPE_CHECKING:
     from engine.datasets.templates import FoundTemplate, NamedTemplate
 
 app = typer.Typer(
-    help="Chat templates by name.", invoke_without_command=True, rich_markup_mode=None
+    cls=Commands,
+    help="Chat templates; without a command, a list of their names.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
 
 
