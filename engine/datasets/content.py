@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic
+from engine.runs.json_object import read_object
 
 _BLOCK = 4 << 20
 # A file written to this shortly ago may be written to again within one tick of its clock.
@@ -27,11 +28,7 @@ class Contents:
     def __init__(self) -> None:
         self._path = cache_dir() / "contents.json"
         self._new = False
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        self._known: dict[str, list[int | str]] = known if isinstance(known, dict) else {}
+        self._known: dict[str, list[int | str]] = read_object(self._path)
 
     def digest(self, path: Path, check_stop: Callable[[], None] | None = None) -> str:
         """The BLAKE2 digest of a file, or of all files of a folder with their names.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.datasets.local import local_files, open_local
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic
+from engine.runs.json_object import read_object
 
 if TYPE_CHECKING:
     from engine.datasets.registry import DatasetInfo
@@ -26,14 +27,10 @@ class RowCounts:
 
     def __init__(self) -> None:
         self._path = cache_dir() / "rows.json"
-        self._known: dict[str, list[int]] = {}
         self._new = False
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        if isinstance(known, dict):
-            self._known = {key: value for key, value in known.items() if isinstance(value, list)}
+        self._known: dict[str, list[int]] = {
+            key: value for key, value in read_object(self._path).items() if isinstance(value, list)
+        }
 
     def count(self, info: DatasetInfo) -> int | None:
         """Rows of a set on disk; None where counting would take long.

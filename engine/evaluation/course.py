@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from engine.evaluation.results import describe, write_results
 from engine.problem import BadInput, Problem
+from engine.runs.atomic import write_atomic
+from engine.runs.results import write_results
 from engine.runs.session import JobSession
 
 if TYPE_CHECKING:
@@ -85,3 +87,12 @@ def measured(
 def only_measured(config: RunConfig) -> RunConfig:
     """The settings without the rows to train on, where others are measured."""
     return replace(config, dataset=None) if config.eval_datasets else config
+
+
+def describe(folder: Path, config: RunConfig) -> None:
+    """Say in `training_args.yaml` what was measured, unless the folder belongs to a training."""
+    from engine.config import write_yaml
+
+    path = folder / "training_args.yaml"
+    if not path.exists():
+        write_atomic(path, write_yaml(config))

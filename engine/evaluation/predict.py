@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.evaluation.course import describe
 from engine.evaluation.journal import Journal
 from engine.evaluation.questions import Question, questions
-from engine.evaluation.results import describe, write_results
 from engine.evaluation.scores import Scorer, means
 from engine.events import PredictionMade
+from engine.runs.results import write_results
 from engine.runs.session import JobSession
 
 if TYPE_CHECKING:

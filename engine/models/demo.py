@@ -27,6 +27,7 @@ from typing import Any
 from engine.paths import cache_dir
 from engine.problem import BadInput, JobFault, Problem
 from engine.runs.atomic import sync_folder
+from engine.runs.json_object import read_object
 
 Progress = Callable[[str, float, float, str], None]
 CheckStop = Callable[[], object]
@@ -60,10 +61,7 @@ def demo_folder() -> Path:
 def demo_ready() -> bool:
     """Whether the demo model is on disk, whole, from this version's conversion. Reads one file."""
     folder = demo_folder()
-    try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    marker = read_object(folder / MARKER)
     return (
         marker.get("conversion") == CONVERSION
         and marker.get("gguf_sha256") == GGUF_SHA256

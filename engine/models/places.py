@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.paths import state_dir
 from engine.runs.atomic import write_atomic
+from engine.runs.json_object import read_object
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,7 @@ class Place:
 
 def places() -> dict[str, Place]:
     """By model name. A damaged file counts as empty."""
-    try:
-        record = json.loads(_memory().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict):
-        return {}
+    record = read_object(_memory())
     return {name: place for name, row in record.items() if (place := _place(row)) is not None}
 
 

@@ -19,6 +19,7 @@ from engine.models.folder import read_json
 from engine.paths import state_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
+from engine.runs.json_object import read_object
 
 _MAPS = ("config.json", "tokenizer_config.json", "processor_config.json")
 _NAMED_CONFIG = re.compile(r"""["']([\w.-]+)["']\s*[,:\]]\s*=?\s*["']\w+Config["']""")
@@ -116,12 +117,7 @@ def trust(name: str, folder: Path) -> None:
 
 
 def _agreed() -> dict[str, list[str]]:
-    try:
-        record = json.loads(_memory().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict):
-        return {}
+    record = read_object(_memory())
     return {name: rows for name, rows in record.items() if isinstance(rows, list)}
 
 

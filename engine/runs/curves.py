@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.events import Evaluated, StepLogged
 from engine.runs.eventlog import read_events
+from engine.runs.json_object import read_object
 from engine.runs.trainer_log import LogPoint, parse_point, read_trainer_log, without_repeats
 
 _NAN = math.nan
@@ -119,12 +120,8 @@ def _from_state(folder: Path) -> list[LogPoint]:
 
     places = [folder, *(folder / f"checkpoint-{s}" for s in reversed(checkpoint_steps(folder)))]
     for place in places:
-        try:
-            text = (place / "trainer_state.json").read_text(encoding="utf-8")
-            state = json.loads(text)
-        except (OSError, ValueError):
-            continue
-        if not isinstance(state, dict):
+        state = read_object(place / "trainer_state.json")
+        if not state:
             continue
         total = state.get("max_steps")
         lines = state.get("log_history")

@@ -5,7 +5,6 @@ Only the ends of logs are read, so that hundreds of runs list in a blink.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -29,6 +28,7 @@ from engine.runs import process
 from engine.runs.checkpoints import newest_complete
 from engine.runs.eventlog import EventLog
 from engine.runs.folder import CHECKPOINT, model_label
+from engine.runs.json_object import read_object
 from engine.runs.tail import head_lines, tail_lines
 from engine.runs.trainer_log import LogPoint, parse_point
 
@@ -274,11 +274,7 @@ def _identity(
 
 
 def _adapter_base(path: Path) -> str:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    return str(record.get("base_model_name_or_path") or "") if isinstance(record, dict) else ""
+    return str(read_object(path).get("base_model_name_or_path") or "")
 
 
 def _updated(folder: Path, names: set[str]) -> float:

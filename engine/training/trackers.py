@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 from engine.config.trackers import chosen_trackers
 from engine.problem import Stopped
 from engine.runs.atomic import write_atomic
+from engine.runs.json_object import read_object
 from engine.training.tracker_services import SERVICES, ByTransformers, Service, TrackedRun
 
 if TYPE_CHECKING:
@@ -116,11 +117,7 @@ def curve_names(logs: Mapping[str, Any]) -> dict[str, float]:
 
 def read_ids(folder: Path) -> dict[str, str]:
     """The ids that trackers gave the run in `folder`; empty where none is kept."""
-    try:
-        found = json.loads((folder / IDS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    return {str(name): str(run) for name, run in read_object(folder / IDS).items()}
 
 
 class _Line:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.config import RunConfig
 from engine.config.method import writes_answers
 from engine.problem import BadInput, Problem
+from engine.runs.json_object import read_object
 
 if TYPE_CHECKING:
     from engine.datasets import DatasetEntry, Encoder, Example, RowIndex, TokenPiece
@@ -286,11 +287,7 @@ def completions_of(run: Path) -> tuple[Completions, ...]:
 
 def run_model(run: Path) -> str:
     """The base model that a run was trained from, as its own files tell; empty where they don't."""
-    try:
-        text = (run / "adapter_config.json").read_text(encoding="utf-8")
-        base = str(json.loads(text).get("base_model_name_or_path") or "")
-    except (OSError, ValueError, AttributeError):
-        base = ""
+    base = str(read_object(run / "adapter_config.json").get("base_model_name_or_path") or "")
     written = _written(run / "training_args.yaml").get("model_name_or_path")
     return str(written or base)
 
@@ -313,11 +310,8 @@ def best_step(run: Path) -> BestStep | None:
 
     folders = [run, *(point.path for point in reversed(list_checkpoints(run)))]
     for folder in folders:
-        try:
-            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        step = state.get("best_global_step") if isinstance(state, dict) else None
+        state = read_object(folder / "trainer_state.json")
+        step = state.get("best_global_step")
         value = state.get("best_metric") if step else None
         if not isinstance(step, int) or not isinstance(value, (int, float)):
             continue

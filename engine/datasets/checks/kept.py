@@ -16,6 +16,7 @@ from engine.datasets.stage_rows import form_of
 from engine.datasets.token_cache import key_of, made_of
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic
+from engine.runs.json_object import read_object
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
@@ -99,11 +100,7 @@ class KeptCheck:
         self._write({**told, "alike": rows, "most": most})
 
     def _read(self) -> dict[str, Any]:
-        if self._path is not None:
-            with suppress(OSError, ValueError):
-                told = json.loads(self._path.read_text(encoding="utf-8"))
-                return told if isinstance(told, dict) else {}
-        return {}
+        return {} if self._path is None else read_object(self._path)
 
     def _write(self, told: dict[str, Any]) -> None:
         if self._path is None:

@@ -14,10 +14,10 @@ from typing import Any
 
 from engine.datasets.chat_format import RENDER_ERRORS, ChatFormat
 from engine.datasets.media.counts import COUNTS
-from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.video_counts import takes_videos
 from engine.datasets.medium import ANY_PLACEHOLDER, KINDS, PLACEHOLDERS, Kind
 from engine.datasets.tokenizer import FastTokenizer
+from engine.runs.json_object import read_object
 
 _PROBE = "PrObE8"
 _OF_PLACEHOLDER = {token: kind for kind, token in PLACEHOLDERS.items()}
@@ -178,4 +178,4 @@ def reads_pictures_in(folder: Path) -> bool:
 
 def config_of(folder: Path) -> dict[str, Any]:
     """The config.json of a model folder; empty where it can't be read."""
-    return settings_in(folder / "config.json")
+    return read_object(folder / "config.json")

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media.limits import Limits
-from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.paths import find_medium, media_root, picture_size
 from engine.datasets.media.sound_counts import sound_words
 from engine.datasets.media.video_counts import video_words
 from engine.datasets.media_rows import Laid, in_text_order, laid_out
 from engine.datasets.medium import Kind, Medium, words
+from engine.runs.json_object import read_object
 
 if TYPE_CHECKING:
     from engine.datasets.media.chat_parts import MediaWords
@@ -89,12 +89,12 @@ def _pictures(folder: Path, token: str, tokenizer: FastTokenizer, config: Any) -
 
 def described(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json, and the settings of the processor in one flat mapping; each empty if absent."""
-    processor = settings_in(folder / "preprocessor_config.json")
-    whole = settings_in(folder / "processor_config.json")
+    processor = read_object(folder / "preprocessor_config.json")
+    whole = read_object(folder / "processor_config.json")
     inner = whole.pop("image_processor", None)
     if isinstance(inner, dict):
         processor |= inner
-    return settings_in(folder / "config.json"), processor | whole
+    return read_object(folder / "config.json"), processor | whole
 
 
 def picture_text(

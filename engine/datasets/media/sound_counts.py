@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.sounds import about_sound
+from engine.runs.json_object import read_object
 
 # Families whose processor drops what is beyond its longest sound, without a word.
 _DROPS = ("qwen2_audio", "gemma3n")
@@ -20,8 +20,8 @@ _DROPS = ("qwen2_audio", "gemma3n")
 
 def sound_settings(folder: Path) -> dict[str, Any]:
     """The feature extractor's settings of the model in `folder`; empty where it has none."""
-    whole = settings_in(folder / "processor_config.json").get("feature_extractor")
-    return settings_in(folder / "preprocessor_config.json") | (
+    whole = read_object(folder / "processor_config.json").get("feature_extractor")
+    return read_object(folder / "preprocessor_config.json") | (
         whole if isinstance(whole, dict) else {}
     )
 
@@ -34,11 +34,11 @@ def model_rate(folder: Path) -> int:
 def longest_samples(folder: Path) -> int | None:
     """How many samples of a sound the model in `folder` hears; None for all."""
     settings = sound_settings(folder)
-    most = settings_in(folder / "processor_config.json").get("max_audio_len")
+    most = read_object(folder / "processor_config.json").get("max_audio_len")
     if most:  # of families that cut a sound into windows
         window = int(settings.get("chunk_length") or 30)
         return int(most) // window * window * model_rate(folder)
-    if settings_in(folder / "config.json").get("model_type") not in _DROPS:
+    if read_object(folder / "config.json").get("model_type") not in _DROPS:
         return None
     return int(settings.get("n_samples") or settings.get("chunk_length", 30) * model_rate(folder))
 
@@ -61,7 +61,7 @@ def wrong_rate(given: int, rate: int) -> str:
 
 def sound_words(folder: Path, token: str, tokenizer: Any, config: Any) -> Callable[[Path], str]:
     """What stands in the text for the sound in a file, for the model in `folder`."""
-    family = settings_in(folder / "config.json").get("model_type")
+    family = read_object(folder / "config.json").get("model_type")
     settings = sound_settings(folder)
     rate, longest = model_rate(folder), longest_samples(folder)
     refused = wrong_rate(config.audio_sampling_rate, rate)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.media.model_files import settings_in
 from engine.datasets.media.videos import FrameChoice, VideoFacts, about_video
 from engine.installed import is_installed
+from engine.runs.json_object import read_object
 
 # What each family's video processor has where the model's files say nothing.
 QWEN2: dict[str, Any] = {
@@ -73,15 +73,15 @@ def video_settings(folder: Path) -> dict[str, Any]:
     """The settings of the video half of the model in `folder`: found as transformers finds them
     (in the processor's file, in a file of their own, else those of its pictures) over its
     family's."""
-    whole = settings_in(folder / "processor_config.json")
+    whole = read_object(folder / "processor_config.json")
     found = (
         whole.get("video_processor")
-        or settings_in(folder / "video_preprocessor_config.json")
-        or settings_in(folder / "preprocessor_config.json")
+        or read_object(folder / "video_preprocessor_config.json")
+        or read_object(folder / "preprocessor_config.json")
         or whole.get("image_processor")
         or {}
     )
-    kind = str(settings_in(folder / "config.json").get("model_type"))
+    kind = str(read_object(folder / "config.json").get("model_type"))
     own = {name: value for name, value in found.items() if name in _KNOWN and value is not None}
     if kind in FRAMED:
         if found.get("max_image_size"):
@@ -95,8 +95,8 @@ def video_settings(folder: Path) -> dict[str, Any]:
 def video_words(folder: Path, token: str, tokenizer: Any, config: Any) -> WordsOf:
     """What the processor of the model in `folder` writes for the video in a file, `token` being
     what stands for one. The words raise RowFault for a family that isn't known here."""
-    model, settings = settings_in(folder / "config.json"), video_settings(folder)
-    whole = settings_in(folder / "processor_config.json")
+    model, settings = read_object(folder / "config.json"), video_settings(folder)
+    whole = read_object(folder / "processor_config.json")
     kind = str(model.get("model_type"))
     choice = FrameChoice.of(config)
 

@@ -1,4 +1,4 @@
-"""The settings that lie in a model's folder, read as far as counting needs them."""
+"""A JSON object that is worth having but not needed: absent and damaged both mean empty."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-def settings_in(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where it is absent or damaged (loading the model tells)."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where the file is absent, damaged or holds no object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
