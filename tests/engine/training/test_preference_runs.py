@@ -323,7 +323,7 @@ def test_recomputed_activations_change_nothing(
     changes: dict, run, built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = run("plain", max_steps=3, **changes)
-    monkeypatch.setattr("engine.training.run._Run._checkpointing", lambda *_: True)
+    monkeypatch.setattr("engine.training.memory_plan.plan_checkpointing", lambda *_: (True, ""))
     again = run("again", max_steps=3, **changes)
     assert not built[0].model.is_activation_checkpointing
     assert built[1].model.is_activation_checkpointing

@@ -394,11 +394,9 @@ def test_activations_computed_again_give_the_same_run(
     run: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from engine.training import run as whole_run
-
     config = make_config(max_steps=3, lora_dropout=0.0, **WAYS[way])
     kept = run(replace(config, disable_gradient_checkpointing=True), "kept")
-    monkeypatch.setattr(whole_run._Run, "_checkpointing", lambda *_: True)
+    monkeypatch.setattr("engine.training.memory_plan.plan_checkpointing", lambda *_: (True, ""))
     again = run(config, "again")
     assert again == pytest.approx(kept, abs=1e-6)
     assert kept[3] < kept[1]

@@ -137,7 +137,9 @@ def test_checkpointed_activations_give_the_same(train: Any, monkeypatch: Any) ->
 
     losses = []
     for name, on in (("off", False), ("on", True)):
-        monkeypatch.setattr("engine.training.run._Run._checkpointing", lambda *_, on=on: on)
+        monkeypatch.setattr(
+            "engine.training.memory_plan.plan_checkpointing", lambda *_, on=on: (on, "")
+        )
         losses.append([e.loss for e in train(name, **SHIFT)[1].of(StepLogged)])
     assert losses[0] == losses[1]
 
