@@ -114,7 +114,8 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
         self.works.listen(self._heard)
         self.studio.begin(self)
         self._fit(self.size)
-        self.views["train"].entry().focus()
+        # At once: the first frame's bottom line tells the keys of what has the focus.
+        self.screen.set_focus(self.views["train"].entry())
         self.set_interval(TICK_SECONDS, self.tick)
         self.show()
         # The first frame is not to wait for the engine and the machine's readings.

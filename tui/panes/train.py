@@ -247,7 +247,8 @@ class TrainView(ChartView):
             [(_("Then c talks to the result, e scores it, x exports it; 1-4 change what runs."),
               "dim")],
         ]  # fmt: skip
-        if config.model_name_or_path == "demo" and not studio.demo_ready:
+        # Which models are here is not known in the first frame.
+        if studio.models and config.model_name_or_path == "demo" and not studio.demo_ready:
             lines.insert(
                 3,
                 [(_("The demo model (93 MB) is fetched once, when the first run starts."), "dim")],

@@ -18,6 +18,7 @@ from engine.events import (
 )
 from engine.telemetry.readings import CpuReading, GpuReading, MemoryReading
 from engine.worker import TrainJob
+from tui.app import FinetuiApp
 
 
 def fed(shown, steps: int = 40, total: int = 100, nan_at: int = 0) -> str:
@@ -46,6 +47,26 @@ async def test_the_first_words_name_model_data_machine_and_the_key(open_screen) 
         assert "Ready to train  SmolLM2-135M-Instruct on identity" in shown.text
         assert "no GPU · 2 CPU cores · 23 GB memory" in shown.text
         assert "Press t to train." in shown.text
+
+
+async def test_the_first_frame_tells_the_keys_of_what_has_the_focus(
+    open_screen, monkeypatch
+) -> None:
+    drawn = []
+    show = FinetuiApp.show
+
+    def shown_first(app: FinetuiApp) -> None:
+        show(app)
+        focused = app.focused
+        drawn.append((focused.id if focused else "", "fetched once" in str(_words(app))))
+
+    monkeypatch.setattr(FinetuiApp, "show", shown_first)
+    async with open_screen():
+        assert drawn[0] == ("welcome", False)
+
+
+def _words(app: FinetuiApp) -> list[object]:
+    return app.views["train"]._first_words()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24), (200, 50)])
