@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tui.studio import Studio
 
 THOUGHTS = "thoughts"
+# Rows of the panel `source` with its frame; more where a fault or a reason takes more lines.
+SOURCE_ROWS = 6
 _PARTS = {"prompt": _m("prompt (dim)"), "trained": _m("trained (accent)"),
           "cut": _m("cut off (struck out)")}  # fmt: skip
 _PLAIN_PARTS = {"prompt": _m("prompt"), "trained": _m("trained (in [ ])"),
@@ -61,11 +63,14 @@ class DataView(RowPlaces):
     DataView RowPanel { height: 3fr; }
     DataView #aside { height: 2fr; }
     DataView #tokens { height: 1fr; }
-    DataView #source { height: 6; }
+    DataView #source { height: 6; max-height: 70%; }
     DataView.narrow #aside { display: none; }
+    DataView.as-tokens #aside { height: auto; }
+    DataView.as-tokens #tokens { display: none; }
     DataView.wide { layout: horizontal; }
     DataView.wide RowPanel { width: 3fr; height: 1fr; }
     DataView.wide #aside { width: 2fr; height: 1fr; }
+    DataView.wide #tokens { display: block; }
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -193,6 +198,8 @@ class DataView(RowPlaces):
     # Drawing
 
     def _draw(self, entry: DatasetEntry) -> None:
+        # The tokens stand above: they are not told a second time below, where they are in the way.
+        self.set_class(self.mode == "tokens", "as-tokens")
         row = self.row if self.row is not None and self.row.dataset == entry.name else None
         self._draw_source(entry)
         figure: list[Span] = []
@@ -303,11 +310,13 @@ class DataView(RowPlaces):
         return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
 
     def _draw_source(self, entry: DatasetEntry) -> None:
-        checked = self.checks.lines(entry.name, max(20, self.source_panel.content_width - 2))
+        width = max(20, self.source_panel.content_width - 2)
+        checked = self.checks.lines(entry.name, width)
         row = self.row if self.row is not None and self.row.dataset == entry.name else None
-        lines = source_lines(entry, row, checked, self.studio.misfit(entry))
+        lines = source_lines(entry, row, checked, self.studio.misfit(entry), width)
         if lines:
             self.source_panel.set_lines(lines)
+            self.source_panel.styles.height = max(SOURCE_ROWS, len(lines) + 2)
 
     def _check_told(self) -> None:
         shell(self).call_from_thread_later(self._take_check)

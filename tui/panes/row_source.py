@@ -11,24 +11,26 @@ from tui.language import _
 from tui.panes.words import row_count
 from tui.widgets.frame import Line
 from tui.widgets.numbers import size
-from tui.widgets.text_safe import visible
+from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from engine.worker.questions import DatasetEntry, RowView
 
 
 def source_lines(
-    entry: DatasetEntry, row: RowView | None, checked: Sequence[Line], misfit: str
+    entry: DatasetEntry, row: RowView | None, checked: Sequence[Line], misfit: str, width: int
 ) -> list[Line]:
     """File, format, rows and size; `checked`, what a check found; the columns of the row in view;
-    `misfit`, why it does not suit the stage. Of a faulty set, its fault."""
+    `misfit`, why it does not suit the stage, in lines of `width` cells. Of a faulty set, its
+    fault."""
     info = entry.info
     if entry.problem is not None:
         problem = entry.problem
+        told = ((problem.what, "error"), (problem.where, "dim"), (problem.hint, "text"))
         return [
-            [(visible(engine_text(problem.what)), "error")],
-            [(visible(engine_text(problem.where)), "dim")],
-            [(visible(engine_text(problem.hint)), "text")],
+            [(part, role)]
+            for words, role in told
+            for part in wrap_cells(visible(engine_text(words)), width)
         ]
     if info is None:
         return []
@@ -41,7 +43,8 @@ def source_lines(
     if row is not None:
         lines.append([(_("columns"), "dim"), (_columns(entry, row), "text")])
     if misfit:
-        lines.append([(f"{_('not for this stage')}: {engine_text(misfit)}", "warning")])
+        words = visible(f"{_('not for this stage')}: {engine_text(misfit)}")
+        lines += [[(part, "warning")] for part in wrap_cells(words, width)]
     return lines
 
 

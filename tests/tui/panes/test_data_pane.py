@@ -125,6 +125,18 @@ async def test_walking_going_to_and_searching_rows(open_screen) -> None:
         assert "No row holds" in shown.text
 
 
+async def test_the_view_of_tokens_has_the_room_of_the_panel_that_told_them(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await rows_of(shown)
+        low = view.row_panel.size.height
+        assert "the same row as tokens" in shown.text
+        await shown.press("v")
+        assert "the same row as tokens" not in shown.text
+        assert view.row_panel.size.height > low + 5 and "identity.json" in shown.text
+        await shown.press("v")
+        assert "the same row as tokens" in shown.text
+
+
 async def test_each_set_keeps_its_place_and_shows_its_kind(open_screen) -> None:
     async with open_screen() as shown:
         await rows_of(shown)
@@ -139,6 +151,8 @@ async def test_each_set_keeps_its_place_and_shows_its_kind(open_screen) -> None:
         await shown.settle()
         assert "chosen" in shown.text and "rejected" in shown.text
         assert "not for this stage" in shown.text
+        # The whole reason, however many lines it takes.
+        assert "preference stages such as dpo" in shown.text
         shown.app.rail.data.select("tools")
         await shown.settle()
         assert "tool" in shown.text
