@@ -261,12 +261,25 @@ class ChatView(View):
                 turn.text = event.text
                 turn.open = False
                 turn.note = how_it_went(event)
+                if not turn.text and event.reason == "stopped":
+                    self._take_back()
         live = self.studio.jobs.get(self.run)
         if live is not None and live.ended and self.answering:
             # Failed or stopped before an end was said.
             self.turns[-1].open = False
             if not self.turns[-1].text:
-                self.turns.pop()
+                self._take_back()
+
+    def _take_back(self) -> None:
+        """A question that got no answer can be changed and sent again; what is being typed or was
+        chosen since stays."""
+        self.turns.pop()
+        asked = self.turns[-1]
+        if self._editor is not None and not self._editor.text:
+            self._editor.text = asked.text
+            self._editor.move_cursor(self._editor.document.end)
+        self.files = self.files or asked.files
+        self._show_files()
 
     # Talking
 
@@ -285,6 +298,8 @@ class ChatView(View):
         if self.answering:
             self.app.notify(_("The answer is still being written; s stops it."))
             return False
+        if self.turns and self.turns[-1].role == "user":
+            self.turns.pop()  # it got no answer: this is asked in its place
         self.turns.append(Turn("user", text, files=self.files))
         self.files = {}
         self._show_files()

@@ -134,6 +134,27 @@ async def test_a_failed_answer_leaves_the_question_and_the_pane_alive(open_scree
         assert view.answering
 
 
+async def test_a_question_that_got_no_answer_is_changed_and_asked_in_its_place(
+    open_screen,
+) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.type("far too long")
+        await shown.press("enter")
+        say = shown.studio.inbox.append
+        say(JobFailed(run=view.run, time=1.0, what="The conversation has 9,000 tokens."))
+        say(StateChanged(run=view.run, time=1.0, state="failed"))
+        shown.app.take_in()
+        await shown.settle()
+        await shown.press("escape")
+        assert "> far too long" in shown.text
+        await shown.press(*["backspace"] * 9, "enter")
+        messages = shown.engine.queue[-1].job.messages
+        assert [message.content for message in messages] == ["far"]
+        ended(shown, view, "", reason="stopped")
+        assert [turn.text for turn in view.turns] == ["far"]
+
+
 async def test_whom_it_talks_to_is_picked_and_then_kept(open_screen, tmp_path: Path) -> None:
     async with open_screen() as shown:
         view = await chat_of(shown)
