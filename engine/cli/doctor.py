@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from engine.cli.output import output, visible
-from engine.cli.words import size
+from engine.cli.words import memory, size
 from engine.installed import install_command
 
 _LIBRARIES = (
@@ -63,13 +63,13 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "processor", f"{machine.cpu}, {machine.cores} cores{quota}"
     yield "bf16 on it", "in hardware" if machine.cpu_bf16 else "no: fp32 is used"
     limit = " (container limit)" if machine.ram_limited else ""
-    yield "memory", f"{size(machine.ram_total)}{limit}, {size(memory_left())} free"
+    yield "memory", f"{memory(machine.ram_total)}{limit}, {memory(memory_left())} free"
     yield "disk here", f"{size(machine.disk_free)} free of {size(machine.disk_total)}"
     if not machine.gpus:
         yield "GPU", "none seen by the NVIDIA driver"
     for gpu in machine.gpus:
         capability = ".".join(map(str, gpu.capability)) if gpu.capability else "–"
-        yield f"GPU {gpu.index}", f"{gpu.name}, {size(gpu.total)}, compute {capability}"
+        yield f"GPU {gpu.index}", f"{gpu.name}, {memory(gpu.total)}, compute {capability}"
 
 
 def _torch() -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.cli.output import output, visible
-from engine.cli.words import amount, size
+from engine.cli.words import amount, memory
 from engine.config import RunConfig, format_value, settings, steps_of, to_flat
 from engine.problem import BadInput, Problem
 
@@ -153,7 +153,7 @@ def _model(config: RunConfig) -> list[tuple[str, str]]:
     needs = forecast(card, config, rows)
     machine = read_machine()
     gpu = machine.gpus[0].total if machine.gpus and not config.use_cpu else None
-    has = size(gpu or machine.ram_total)
+    has = memory(gpu or machine.ram_total)
     share = 100 * needs.trainable_parameters / max(needs.parameters, 1)
     return [
         ("model", f"{card.name}, {card.architecture}, {amount(card.parameters)} parameters"),
@@ -163,12 +163,13 @@ def _model(config: RunConfig) -> list[tuple[str, str]]:
         ),
         (
             "memory",
-            f"about {size(needs.total)} of {has}: weights {size(needs.weights)}, gradients "
-            f"{size(needs.gradients)}, optimiser {size(needs.optimiser)}, activations "
-            f"{size(needs.activations + needs.logits)}. {needs.assumption}",
+            f"about {memory(needs.total)} of {has}: weights {memory(needs.weights)}, gradients "
+            f"{memory(needs.gradients)}, optimiser {memory(needs.optimiser)}, activations "
+            f"{memory(needs.activations + needs.logits)}, libraries and gaps "
+            f"{memory(needs.runtime + needs.holes)}. {needs.assumption}",
         ),
         *(
-            ("to fit", f"{one.change}: {size(one.forecast.total)}. {one.cost}")
+            ("to fit", f"{one.change}: {memory(one.forecast.total)}. {one.cost}")
             for one in (advice(card, config, rows) if not needs.fits else ())
         ),
     ]

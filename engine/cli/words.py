@@ -38,6 +38,14 @@ def size(count: float | None) -> str:
     return f"{count:.0f} B"
 
 
+def memory(count: float | None) -> str:
+    """Bytes of memory in powers of 1,024, as the machine's makers count them, one decimal."""
+    if count is None:
+        return "–"
+    unit, length = ("GB", 2**30) if count >= 2**30 else ("MB", 2**20)
+    return f"{count / length:.1f} {unit}"
+
+
 def amount(count: float | None) -> str:
     """A number of parameters: `135 M`, `1.2 B`."""
     if count is None:

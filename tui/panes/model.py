@@ -12,7 +12,7 @@ from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.view import View
 from tui.widgets.frame import Line, LinesPanel
-from tui.widgets.numbers import compact, size, thousands
+from tui.widgets.numbers import compact, memory_size, size, thousands
 from tui.widgets.text_safe import pad_cells, visible, wrap_cells
 
 if TYPE_CHECKING:
@@ -129,10 +129,13 @@ class ModelView(View):
                 (_("optimiser state"), forecast.optimiser),
                 (_("activations"), forecast.activations),
                 (_("logits"), forecast.logits),
+                (_("libraries, and gaps"), forecast.runtime + forecast.holes),
                 (_("together"), forecast.total),
             ]
-            for label, count in parts:
-                lines.append([(pad_cells(label, KEY_CELLS), "dim"), (size(count), "text")])
+            lines += [
+                [(pad_cells(label, KEY_CELLS), "dim"), (memory_size(count), "text")]
+                for label, count in parts
+            ]
         return lines
 
     def _fields(self, card: ModelCard) -> list[Line]:

@@ -13,7 +13,7 @@ from tui.widgets.text_safe import take_cells, take_last_cells
 
 MISSING = "–"
 _KB, _MB, _GB, _TB = 1e3, 1e6, 1e9, 1e12
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
 
 
 def _known(value: float | None) -> bool:
@@ -112,6 +112,16 @@ def _one_decimal(value: float) -> str:
 def memory(count: float | None) -> str:
     """Bytes of memory in GB as the machine's makers count them (2^30), one decimal: `1.2`."""
     return MISSING if not _known(count) else _one_decimal(float(count or 0) / _GIB)
+
+
+def memory_size(count: float | None) -> str:
+    """Bytes of memory in powers of 1,024, as `memory` counts them: `1.2 GB`, `266 MB`, `9.3 MB`."""
+    if not _known(count):
+        return MISSING
+    value = float(count or 0)
+    if value >= _GIB:
+        return f"{memory(value)} GB"
+    return f"{_one_decimal(value / _MIB)} MB"
 
 
 def memory_of(used: float | None, total: float | None) -> str:

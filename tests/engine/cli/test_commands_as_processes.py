@@ -152,7 +152,7 @@ def test_a_dry_run_tells_everything_and_writes_nothing(finetui):
     assert done.returncode == 0 and done.stderr == ""
     told = (
         "identity_name", "Max", "rows                  91", "24 (12 an epoch", "memory",
-        "trainable parameters  2,442,240", "saves/SmolLM2-135M-Instruct/lora",
+        "trainable parameters  2,442,240", "libraries and gaps", "saves/SmolLM2-135M-Instruct/lora",
     )  # fmt: skip
     for part in told:
         assert part in done.stdout, done.stdout

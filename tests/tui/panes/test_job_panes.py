@@ -10,6 +10,8 @@ import pytest
 from engine.events import JobFailed, JobFinished, PredictionMade, StateChanged
 from tui.panes.evaluate import EvaluateView
 from tui.panes.export import ExportView
+from tui.panes.model import ModelView
+from tui.widgets.numbers import memory
 
 
 async def evaluate_of(shown) -> EvaluateView:
@@ -26,6 +28,22 @@ async def test_a_model_card_explains_its_fields(open_screen, tiny_model: Path) -
         assert "8,192 tokens" in shown.text
         await shown.press(*["pagedown"] * 6)
         assert "chosen as" not in shown.text
+
+
+async def test_a_model_card_adds_up_the_memory_that_the_rail_tells(open_screen) -> None:
+    async with open_screen() as shown:
+        forecast = shown.studio.forecast
+        assert forecast is not None
+        view = ModelView(shown.studio)
+        lines = [
+            "".join(text for text, _ in line) for line in view._facts(shown.studio.card, forecast)
+        ]
+        told = [line.split()[-2:] for line in lines[lines.index("") + 1 :] if line.endswith("B")][
+            -7:
+        ]
+        *parts, total = [float(n) * (1024 if unit == "GB" else 1) for n, unit in told]
+        assert total == pytest.approx(sum(parts), rel=0.05)
+        assert total / 1024 == pytest.approx(float(memory(forecast.total)), abs=0.05)
 
 
 async def test_a_typed_model_is_taken_listed_and_read(open_screen, tiny_model: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.cells import cell_len
 
+from engine.cli import words
 from tui.widgets import numbers
 from tui.widgets.sparkline import sparkline
 
@@ -94,6 +95,15 @@ def test_memory_of_what_there_is() -> None:
     assert numbers.memory_of(None, 8 * 2**30) == "–/8.0 GB"
     assert numbers.memory_of(2**30, None) == "1 GB"
     assert numbers.memory_of(None, None) == "–"
+
+
+def test_memory_is_counted_alike_everywhere() -> None:
+    assert numbers.memory_size(1.2 * 2**30) == f"{numbers.memory(1.2 * 2**30)} GB"
+    assert numbers.memory_size(266 * 2**20) == "266 MB"
+    assert numbers.memory_size(9.3 * 2**20) == "9.3 MB"
+    assert numbers.memory_size(0) == "0 MB"
+    assert numbers.memory_size(None) == "–"
+    assert words.memory(23.6 * 2**30) == "23.6 GB"
 
 
 @pytest.mark.parametrize("width", range(0, 26))
