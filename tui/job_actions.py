@@ -70,11 +70,11 @@ class JobActions(Shell):
             self.studio.stopping.add(live.run)
             self.engine.stop(live.run)
             if live.kind == "train":
-                self.notify(_("Stopping: the last whole step is saved. s again leaves at once."))
+                self.notify(_("Stopping: the last whole step is saved. s again: stop unsaved."))
             return
         answer = await self.push_screen_wait(
             dialogs.Question(
-                _("Leave without saving?"),
+                _("Stop without saving?"),
                 [_("The steps since the last checkpoint would be lost.")],
                 [dialogs.Answer("s", _("stop without saving"))],
                 role="warning",
@@ -290,6 +290,7 @@ class JobActions(Shell):
                     [f"{live.run}: {words}"],
                     [dialogs.Answer("q", way)],
                     role="warning",
+                    escape=_("stay"),
                 )
             )
             if answer != "q":

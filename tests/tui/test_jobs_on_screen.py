@@ -95,7 +95,7 @@ async def test_s_stops_and_a_second_s_asks_to_leave_without_saving(open_screen, 
         await shown.press("s")
         assert stops == [True] and shown.dialogs == 0
         await shown.press("s")
-        assert shown.dialogs == 1 and "Leave without saving?" in shown.text
+        assert shown.dialogs == 1 and "Stop without saving?" in shown.text
         await shown.press("escape")
         assert stops == [True]
         await shown.press("s", "s")

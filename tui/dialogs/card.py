@@ -21,7 +21,7 @@ class CardPanel(LinesPanel):
 
 class Card(ModalScreen[str]):
     """Shows lines until a key dismisses it; the result is the key of `keys` that was pressed, or an
-    empty text. `keys` maps a key to its words in the last line."""
+    empty text. `keys` maps a key to its words in the last line; `escape` are those of Esc."""
 
     DEFAULT_CSS = """
     Card { align: center middle; background: transparent; }
@@ -38,8 +38,10 @@ class Card(ModalScreen[str]):
         *,
         role: str = "accent",
         wide: bool = False,
+        escape: str = "",
     ) -> None:
         super().__init__()
+        self._escape = escape or _("close")
         self._card_title = title
         self._card_lines = list(lines)
         self._keys = keys or {}
@@ -62,7 +64,7 @@ class Card(ModalScreen[str]):
         width = min(self.app.size.width - 4, 100 if self._wide else 76)
         lines = wrapped(self._card_lines, width - 4)
         words = [f"{key}  {text}" for key, text in self._keys.items()]
-        words.append("Esc  " + _("close"))
+        words.append("Esc  " + self._escape)
         lines += [(), [("   ".join(words), "dim")]]
         longest = max(line_width(line) for line in lines)
         longest = max(longest, line_width([(visible(self._card_title), "text")]) + 4)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tui.dialogs.card import Card
+from tui.language import _
 from tui.widgets.frame import Line
 
 
@@ -27,5 +28,8 @@ class Question(Card):
         answers: Sequence[Answer],
         *,
         role: str = "accent",
+        escape: str = "",
     ) -> None:
-        super().__init__(title, lines, {answer.key: answer.text for answer in answers}, role=role)
+        keys = {answer.key: answer.text for answer in answers}
+        # Beside an answer that ends something, "close" could be taken for it.
+        super().__init__(title, lines, keys, role=role, escape=escape or _("back"))

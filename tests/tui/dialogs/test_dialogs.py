@@ -36,7 +36,7 @@ async def test_other_keys_do_nothing_under_a_dialog(open_screen) -> None:
         question = Question("Sure?", ["It is gone then."], [Answer("y", "go on")])
         assert await asked(shown, question, "t", "e", "2", "q") == []
         assert shown.dialogs == 1 and shown.studio.live is None
-        assert "y  go on   Esc  close" in shown.text
+        assert "y  go on   Esc  back" in shown.text
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24), (40, 10)])
