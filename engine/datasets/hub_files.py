@@ -129,7 +129,7 @@ def _teller(told: Callable[[int, int], None]) -> Any:
     """A progress bar's class that draws nothing and tells the bytes so far, and of how many."""
     from huggingface_hub.utils import tqdm
 
-    class Told(tqdm):  # type: ignore[type-arg,misc]
+    class Told(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs["disable"] = True
             super().__init__(*args, **kwargs)

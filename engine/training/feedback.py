@@ -131,7 +131,7 @@ class FeedbackRows:
         return batch
 
 
-class FeedbackTrainer(RunTrainer, KTOTrainer):  # type: ignore[misc, valid-type]
+class FeedbackTrainer(RunTrainer, KTOTrainer):
     """Trains a decoder on answers that people liked or did not.
 
     The datasets hold `prompt_ids`, `completion_ids`, `label` and the column of `with_neighbours`.

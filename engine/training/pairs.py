@@ -43,7 +43,7 @@ class PairScores:
     balance: torch.Tensor | None
 
 
-class PairTrainer(RunTrainer, DPOTrainer):  # type: ignore[misc, valid-type]
+class PairTrainer(RunTrainer, DPOTrainer):
     """Preference training of a decoder on pairs of answers.
 
     `preference` is the loss, `reference` what log-ratios are taken to (None for losses that need

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from engine.models.processor import Media
 
 
-class RunTrainer(Trainer):  # type: ignore[misc, valid-type]
+class RunTrainer(Trainer):
     """The part of a trainer that all stages share.
 
     `gate` is asked between micro-batches. `writer` writes the checkpoints. `order` is the sampling

@@ -59,7 +59,7 @@ class ScoredPairs:
         return {LAST: places.view(2, -1).T.contiguous(), **kept, "tokens": batch["tokens"]}
 
 
-class ScoreTrainer(RunTrainer, RewardTrainer):  # type: ignore[misc, valid-type]
+class ScoreTrainer(RunTrainer, RewardTrainer):
     """Trains a reward model on pairs: -log sigmoid(score of the better - score of the worse).
 
     (Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155, equation 1.) The datasets hold

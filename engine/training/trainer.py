@@ -29,7 +29,7 @@ PLAIN = TokenObjective()
 _MOST = 700.0
 
 
-class SftTrainer(RunTrainer, SFTTrainer):  # type: ignore[misc, valid-type]
+class SftTrainer(RunTrainer, SFTTrainer):
     """Supervised fine-tuning of a decoder, and pre-training.
 
     `data_collator` is one of `engine.training.collate`. `objective` is the loss to train with,

@@ -116,7 +116,7 @@ class FinetuiDriver(LinuxDriver):
         """Enter the alternate screen and start reading and writing."""
         self.output.resize(*self._get_terminal_size())
         self.terminal.entered = True
-        super().start_application_mode()  # type: ignore[no-untyped-call]
+        super().start_application_mode()
         if not self._in_application_mode:
             # In the background of a shell: Textual went back to sleep before it began.
             self.terminal.entered = False

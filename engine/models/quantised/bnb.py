@@ -82,7 +82,7 @@ def _computes_in_bf16(layer: Any) -> bool:
 def _steady_8bit() -> type:
     from bitsandbytes.nn import Linear8bitLt
 
-    class SteadyLinear8bit(Linear8bitLt):  # type: ignore[misc, valid-type]
+    class SteadyLinear8bit(Linear8bitLt):
         """An 8-bit layer that always unpacks its weights, also in evaluation mode."""
 
         def train(self, mode: bool = True) -> Any:

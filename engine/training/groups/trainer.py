@@ -253,14 +253,14 @@ class GroupRunTrainer(RunTrainer):
         return output
 
 
-class GroupTrainer(GroupRunTrainer, GRPOTrainer):  # type: ignore[misc, valid-type]
+class GroupTrainer(GroupRunTrainer, GRPOTrainer):
     """GRPO: an answer's advantage is its distance from its group's mean, in its group's spread."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> tuple[Any, None]:
         return self._sample(prompt_ids), None
 
 
-class LeaveOneOutTrainer(GroupRunTrainer, RLOOTrainer):  # type: ignore[misc, valid-type]
+class LeaveOneOutTrainer(GroupRunTrainer, RLOOTrainer):
     """RLOO: an answer's advantage is its distance from the mean of the others of its group; the
     KL is taken off the reward."""
 

@@ -45,7 +45,7 @@ def drop_blocks(model: Any, config: RunConfig) -> None:
             module.dropped_share = config.module_dropout
 
 
-class DroppingRotation(OFTRotationModule):  # type: ignore[misc]
+class DroppingRotation(OFTRotationModule):
     """A rotation some of whose blocks are the identity in training, drawn anew in each pass."""
 
     dropped_share: float

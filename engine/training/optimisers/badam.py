@@ -87,7 +87,7 @@ def badam(
         )
 
 
-class BlockOptimizer(block_optim.BlockOptimizer):  # type: ignore[misc]
+class BlockOptimizer(block_optim.BlockOptimizer):
     """Block after block; what it is at, and the block's weights in fp32, are part of its state."""
 
     def __init__(
@@ -163,7 +163,7 @@ class BlockOptimizer(block_optim.BlockOptimizer):  # type: ignore[misc]
             group["lr"] = rate
 
 
-class RatioOptimizer(block_optim.BlockOptimizerRatio):  # type: ignore[misc]
+class RatioOptimizer(block_optim.BlockOptimizerRatio):
     """A share of each tensor; the place it is at is part of its state."""
 
     def sparse_update_hook(self) -> Callable[[torch.Tensor], None]:

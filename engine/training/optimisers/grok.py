@@ -13,7 +13,7 @@ from grokadamw import GrokAdamW
 _KEY = "state"
 
 
-class SavedGrokAdamW(GrokAdamW):  # type: ignore[misc]
+class SavedGrokAdamW(GrokAdamW):
     """GrokAdamW, moments by number in `state_dict`."""
 
     def state_dict(self) -> dict[str, Any]:

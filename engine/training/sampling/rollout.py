@@ -56,7 +56,7 @@ class Sampling:
         )
 
 
-class _Ask(StoppingCriteria):  # type: ignore[misc]
+class _Ask(StoppingCriteria):
     """Asks between two tokens; what it asks may raise, which ends the sampling."""
 
     def __init__(self, check: Callable[[], object]) -> None:
