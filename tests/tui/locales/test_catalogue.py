@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from engine.config import presets, settings
 from engine.config.catalogue import SECTIONS
 from tui import language
-from tui.language import LANGUAGES, _
+from tui.language import DOMAIN, LANGUAGES, _
 from tui.locales.gather import catalogue_path, gather, read_catalogue, written_in
 
 LABEL_CELLS = 22
@@ -84,6 +84,30 @@ def test_chinese_is_chinese() -> None:
     phrases = [text for text in same if re.search(r"[a-z]{2,} [a-z]{2,}", text)]
     assert not phrases
     assert len(same) < 60
+
+
+# A thing has one word: the pattern of another word for it, and the word.
+ONE_WORD = {
+    "聊天模板|对话模板": "提示模板",
+    "评测": "评估",
+    "您": "你",
+    "回车(?!符)": "Enter",
+    "数字类型": "数值类型",
+    "投影器": "投影层",
+    "图像": "图片",
+    "演示模型": "demo 模型",
+    "拉伸": "拉长",
+    "[「」]": "“”",
+    "RoPE 缩放": "RoPE 插值",
+}
+
+
+@pytest.mark.parametrize("domain", [DOMAIN, "engine"])
+@pytest.mark.parametrize("other", ONE_WORD)
+def test_a_thing_has_one_word(domain: str, other: str) -> None:
+    catalogue = read_catalogue("zh_CN", domain)
+    found = [entry.string for entry in catalogue if entry.id and re.search(other, entry.string)]
+    assert not found, f"the word is {ONE_WORD[other]}"
 
 
 def test_labels_fit_their_column(chinese: None) -> None:
