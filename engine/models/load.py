@@ -25,6 +25,7 @@ from engine.models.score_head import (
 )
 from engine.models.value_head import read_value_head
 from engine.models.vocabulary import fit_vocabulary
+from engine.models.weights_fit import refuse_unfit
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def load_model(
     a reward model (`engine.models.score_head`): its head is the folder's, from the weights or from
     `value_head.safetensors`, or a new random one, and always in fp32. `adapters` are those that
     will be laid over it: they may have been trained on scaled positions. Raises `BadInput` for an
-    architecture that transformers does not know, one whose code is not trusted, and for a reward
-    model where a language model is asked for.
+    architecture that transformers does not know, one whose code is not trusted, weights that lack
+    what config.json describes, and for a reward model where a language model is asked for.
     """
     from engine.models.computing import from_scratch, plan_computing, ready_to_compute
     from engine.models.kinds import model_class
@@ -107,7 +108,10 @@ def load_model(
             if for_training and config.train_from_scratch:
                 model: Any = from_scratch(kind, folder, options, device)
             else:
-                model = kind.from_pretrained(str(folder), **options)
+                # transformers raises without saying where; `refuse_unfit` names the place.
+                told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+                model, fits = kind.from_pretrained(str(folder), **options, **told)
+                refuse_unfit(model, fits, folder)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise BadInput(model_problem(error, folder)) from error
         if head == "score":

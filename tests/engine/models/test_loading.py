@@ -77,6 +77,26 @@ def test_an_unknown_architecture_is_told(tiny_llama: Path, tmp_path: Path) -> No
     assert "nobodyknows" in told.value.problem.what
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("num_hidden_layers", 4, "The weights lack 18 of the 38 tensors"),
+        ("intermediate_size", 48, "mlp.down_proj.weight is 64 × 96 in the file, 64 × 48 by"),
+    ],
+)
+def test_weights_of_another_config_are_refused(
+    tiny_llama: Path, tmp_path: Path, setting: str, value: int, said: str
+) -> None:
+    folder = tmp_path / "unfit"
+    shutil.copytree(tiny_llama, folder)
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**described, setting: value}), encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        load_model(folder, config(), FP32, "cpu", for_training=False)
+    assert said in caught.value.problem.what
+    assert caught.value.problem.where == str(folder)
+
+
 def test_foreign_code_is_not_run_unless_consented(tiny_llama: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_llama, folder)
