@@ -42,6 +42,7 @@ class ExportView(JobView):
         self.told = LinesPanel(_("result"), id="exported")
         self.told.can_focus = False
         self.run = ""
+        self._suggested = ""
         self.values = {
             "export_dir": "",
             "infer_dtype": "auto",
@@ -70,14 +71,21 @@ class ExportView(JobView):
         self.values["export_dir"] = ""
 
     def show(self) -> None:
-        source = self.chosen()
-        if source is not None and not self.values["export_dir"]:
-            self.values["export_dir"] = _suggested(source)
+        self._suggest()
         self.form.set_title(_("Export"))
         self.form.set_figure(f"g {_('start')}")
         names = ("export_dir", "infer_dtype", "export_size", "export_device")
         self.form.set_rows([self.model_row(), *(self.setting_row(name) for name in names)])
         self.told.set_lines(self._lines())
+
+    def _suggest(self) -> None:
+        """Name a free folder after the model, unless the person named one: another model may have
+        become the newest, and the last export may lie in this one."""
+        source, live = self.chosen(), self.studio.jobs.get(self.run)
+        if source is None or (live is not None and not live.ended):
+            return
+        if self.values["export_dir"] in ("", self._suggested):
+            self.values["export_dir"] = self._suggested = _suggested(source)
 
     def _lines(self) -> list[Line]:
         live = self.studio.jobs.get(self.run)

@@ -11,6 +11,7 @@ from engine.events import JobFailed, JobFinished, PredictionMade, StateChanged
 from tui.panes.evaluate import EvaluateView
 from tui.panes.export import ExportView
 from tui.panes.model import ModelView
+from tui.sources import Source
 from tui.widgets.numbers import memory
 
 
@@ -176,6 +177,28 @@ async def test_export_suggests_a_free_folder_and_starts(open_screen, home: Path)
         shown.app.take_in()
         await shown.settle()
         assert 'from_pretrained("exports/[b]x")' in shown.text and "270 MB" in shown.text
+
+
+async def test_the_suggested_folder_is_free_again_after_an_export_and_follows_the_model(
+    open_screen, home: Path
+) -> None:
+    async with open_screen() as shown:
+        await shown.press("x", "g")
+        view = shown.app.views["export"]
+        assert isinstance(view, ExportView)
+        (home / "exports" / "SmolLM2-135M-Instruct").mkdir(parents=True)
+        shown.app.take_in()
+        assert view.values["export_dir"] == "exports/SmolLM2-135M-Instruct"
+        shown.studio.inbox.append(StateChanged(run=view.run, time=1.0, state="done"))
+        shown.app.take_in()
+        assert view.values["export_dir"] == "exports/SmolLM2-135M-Instruct-2"
+        # A run that ended meanwhile is the newest model, unless one was picked.
+        view.chosen = lambda: Source("sft-2", "demo", "there")  # type: ignore[method-assign]
+        shown.app.take_in()
+        assert view.values["export_dir"] == "exports/sft-2"
+        view.values["export_dir"] = "mine"
+        shown.app.take_in()
+        assert view.values["export_dir"] == "mine"
 
 
 async def test_the_model_row_opens_the_list_of_models(open_screen, home: Path) -> None:
