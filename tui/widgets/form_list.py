@@ -193,6 +193,11 @@ class FormList(Framed):
             ]
         return line
 
+    @property
+    def lit(self) -> bool:
+        """Also while a value is being typed: the focus is in its editor then."""
+        return super().lit or bool(self._editing)
+
     # Moving
 
     def _nearest(self, index: int, way: int) -> int:
@@ -309,7 +314,7 @@ class FormList(Framed):
         self._editor = Input(row.to_edit, placeholder=hint, compact=True, select_on_focus=True)
         self._editing = row.key
         self._lay_out()
-        self.content_changed()
+        self.picture_changed()
         self.mount(self._editor)
         self._editor.focus()
 
@@ -333,7 +338,7 @@ class FormList(Framed):
         editor.remove()
         self.focus()
         self._lay_out()
-        self.content_changed()
+        self.picture_changed()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

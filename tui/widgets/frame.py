@@ -72,8 +72,9 @@ def fit_line(line: Line, width: int, fill: str = "text") -> tuple[Span, ...]:
 
 def ends(left: Line, right: Line, width: int, gap: int = 1) -> list[Span]:
     """`left` at the beginning of a line of `width` cells and `right` at its end; where they would
-    meet, the left one is cut off."""
-    right_width = min(line_width(right), width)
+    meet, the left one is cut off, and the right one where it alone is too long."""
+    right = cut_line(right, width)
+    right_width = line_width(right)
     room = max(0, width - right_width - gap)
     start = cut_line(left, room) if right_width else cut_line(left, width)
     space = width - line_width(start) - right_width
@@ -253,6 +254,10 @@ class Framed(Drawn, can_focus=True):
         """Line `y` of what is inside the frame, at most `width` cells."""
         return ()
 
+    def beyond(self) -> str:
+        """A sign in the bottom edge where more can be scrolled to: `↓`, `↑↓`, `↑`."""
+        return ""
+
     @property
     def content_width(self) -> int:
         """Cells inside the frame."""
@@ -290,7 +295,10 @@ class Framed(Drawn, can_focus=True):
         if y == 0:
             return self._top_edge(width, corners, role)
         if y == height - 1:
-            return [(corners[4] + corners[1] * (width - 2) + corners[5], role)]
+            sign = self.beyond()
+            sign = f" {sign} " if sign and width > len(sign) + 6 else ""
+            edge = corners[1] * (width - 3 - len(sign)) + sign + corners[1]
+            return [(corners[4] + edge + corners[5], role)]
         side = corners[3]
         inside = fit_line(self.content_line(y - 1, width - 2), width - 2)
         return [(side, role), *inside, (side, role)]
@@ -340,7 +348,7 @@ class LinesPanel(Framed):
         if new != self._lines:
             self._lines = new
             self._first = max(0, min(self._first, len(new) - self.content_height))
-            self.content_changed()
+            self.scrolled()
 
     @property
     def at_end(self) -> bool:
@@ -365,10 +373,20 @@ class LinesPanel(Framed):
         first = max(0, min(self._first + by, len(self._lines) - self.content_height))
         if first != self._first:
             self._first = first
-            self.content_changed()
+            self.scrolled()
 
     def action_scroll_pages(self, by: int) -> None:
         self.action_scroll_lines(by * max(1, self.content_height - 1))
+
+    def beyond(self) -> str:
+        below = self._first < len(self._lines) - self.content_height
+        return ("↑" if self._first else "") + ("↓" if below else "")
+
+    def scrolled(self) -> None:
+        """To be called when the lines or the place among them changed."""
+        self.content_changed()
+        if self.border == "box":
+            self.picture_changed((self.size.height - 1,))
 
     def on_mouse_scroll_down(self) -> None:
         self.action_scroll_lines(1)

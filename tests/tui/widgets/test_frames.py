@@ -64,6 +64,27 @@ def test_a_frame_of_any_width(width: int) -> None:
             assert line_width(panel.draw_line(y, width, 3)) == width
 
 
+def test_two_ends_never_take_more_than_their_line() -> None:
+    line = ends([("left", "text")], [("about 123456789012 min", "dim")], 10)
+    assert "".join(text for text, _ in line) == "about 123…"
+
+
+async def test_the_bottom_edge_tells_that_there_is_more(
+    stage: Fixture, shown: Fixture, settle: Fixture
+) -> None:
+    panel = LinesPanel("card")
+    panel.set_lines(["one", "two"])
+    app = stage(panel, 20, 5)
+    async with app.run_test(size=(30, 8)) as pilot:
+        await settle(pilot)
+        assert shown(app)[4].strip()[1:-1].strip("─━") == ""
+        panel.set_lines(str(number) for number in range(9))
+        for by, sign in ((0, " ↓ "), (2, " ↑↓ "), (99, " ↑ ")):
+            panel.action_scroll_lines(by)
+            await settle(pilot)
+            assert sign in shown(app)[4]
+
+
 async def test_a_title_refreshes_its_cells_and_nothing_else(
     stage: Fixture, refreshes: Fixture, settle: Fixture
 ) -> None:
