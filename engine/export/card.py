@@ -6,6 +6,16 @@ from pathlib import Path
 from typing import Any
 
 
+def auto_class(scores: bool, sees: bool, hears: str) -> str:
+    """The class of transformers that loads an export: `scores` tells that it is a reward model,
+    `sees` that it reads pictures, `hears` is the auto class of one that reads sounds."""
+    if sees:
+        return "AutoModelForImageTextToText"
+    if hears:
+        return hears
+    return "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
+
+
 def export_card(
     name: str,
     base: str,
@@ -17,10 +27,8 @@ def export_card(
     sees: bool = False,
     hears: str = "",
 ) -> str:
-    """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`.
-
-    `scores` tells that it is a reward model, `sees` that it reads pictures, `hears` is
-    the auto class of one that reads sounds.
+    """The card of the model `name`, made from `base` (a hub id or a name) and `adapters`; the rest
+    is that of `auto_class`.
     """
     import yaml
 
@@ -35,13 +43,13 @@ def export_card(
     made = f"{_plain(base)} with the adapter {_plain(', '.join(adapters))} merged into it"
     if not adapters:
         made = f"{_plain(base)}, written anew"
-    kind = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
-    reads = "AutoTokenizer"
+    kind = auto_class(scores, sees, hears)
+    reads, name_of_it = "AutoTokenizer", "tokenizer"
+    if sees or hears:
+        reads, name_of_it = "AutoProcessor", "processor"
     if sees:
-        kind, reads = "AutoModelForImageTextToText", "AutoProcessor"
         front["pipeline_tag"] = "image-text-to-text"
     elif hears:
-        kind, reads = hears, "AutoProcessor"
         front["pipeline_tag"] = "audio-text-to-text"
     use = ["With Ollama: `ollama create NAME -f Modelfile`.", ""]
     if scores:
@@ -59,7 +67,7 @@ def export_card(
         f"from transformers import {kind}, {reads}",
         "",
         f'model = {kind}.from_pretrained(".")',
-        f'{"processor" if sees else "tokenizer"} = {reads}.from_pretrained(".")',
+        f'{name_of_it} = {reads}.from_pretrained(".")',
         "```",
         "",
         *use,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.export import scorer, weights
 from engine.export.adapter import Changes, NotByTensor, check_fit, read_changes
-from engine.export.card import export_card, license_of
+from engine.export.card import auto_class, export_card, license_of
 from engine.export.companions import copy_companions, write_configs, write_template
 from engine.export.modelfile import modelfile
 from engine.export.target import check_room, check_target, written_beside
@@ -33,7 +33,8 @@ def run_export(config: RunConfig, session: JobSession) -> dict[str, Any]:
     two. Shards are at most `export_size` GB. A reward model becomes a folder of sequence
     classification with its head.
 
-    Returns `folder`, `size` (bytes of weights), `dtype`, `shards`, `parameters` and `seconds`.
+    Returns `folder`, `size` (bytes of weights), `dtype`, `shards`, `parameters`, `loads_as` (the
+    class of transformers) and `seconds`.
     Raises BadInput for a target that exists or lies in its own source and for what can't be
     merged, JobFault for a disk without room, Stopped once asked to stop. Nothing is left behind
     then.
@@ -134,6 +135,7 @@ class _Export:
             "dtype": dtype,
             "shards": shards,
             "parameters": parameters,
+            "loads_as": auto_class(*self._reads()),
         }
 
     # -- before ----------------------------------------------------------------------------
@@ -256,8 +258,6 @@ class _Export:
         adapters = ["/".join(adapter.absolute().parts[-2:]) for adapter in self.sources.adapters]
         folder = self.sources.folder
         named = license_of(folder)
-        reads = reads_in(folder)
-        hears = model_class(folder, "language").__name__ if "audio" in reads else ""
         return export_card(
             self.target.name,
             base,
@@ -265,7 +265,12 @@ class _Export:
             dtype,
             parameters,
             named,
-            self.scores,
-            "image" in reads,
-            hears,
+            *self._reads(),
         )
+
+    def _reads(self) -> tuple[bool, bool, str]:
+        """What `auto_class` asks of a model."""
+        folder = self.sources.folder
+        reads = reads_in(folder)
+        hears = model_class(folder, "language").__name__ if "audio" in reads else ""
+        return self.scores, "image" in reads, hears

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -111,7 +112,10 @@ class ExportView(JobView):
             lines.append([(f"{engine_text(live.activity) or _('running')}{count}", "text")])
         elif live.state == "stopped":
             lines.append([(_("Stopped; nothing was left behind."), "warning")])
+        kind = str(live.result.get("loads_as", "AutoModelForCausalLM"))
         for key, value in live.result.items():
+            if key == "loads_as":
+                continue  # it stands in the line of Python below
             shown = str(value)
             if isinstance(value, (int, float)):
                 shown = size(float(value)) if key == "size" else shown
@@ -122,9 +126,13 @@ class ExportView(JobView):
             lines += [
                 [],
                 [(_("Load it in Python:"), "dim")],
-                [(f'  AutoModelForCausalLM.from_pretrained("{folder}")', "accent")],
+                [(f'  {kind}.from_pretrained("{folder}")', "accent")],
+            ]
+        if folder and kind != "AutoModelForSequenceClassification":
+            argument = shlex.quote(f"model_name_or_path={folder}")
+            lines += [
                 [(_("Talk to it here:"), "dim")],
-                [(f"  finetui chat model_name_or_path={folder}", "accent")],
+                [(f"  finetui chat {argument}", "accent")],
             ]
         lines += [[(text, "dim")] for _when, _level, text in list(live.log)[-8:]]
         return lines

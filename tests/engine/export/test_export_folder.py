@@ -52,6 +52,7 @@ def test_everything_that_a_model_folder_needs(
     assert adapter.name in card and str(tied) not in card and "library_name: transformers" in card
     assert {event.activity for event in heard.of(Progress)} >= {"writing shards", "writing configs"}
     assert result["parameters"] == sum(tensor.numel() for tensor in _tensors(out).values())
+    assert result["loads_as"] == "AutoModelForCausalLM"
 
 
 def test_shards_and_their_index(

@@ -312,10 +312,11 @@ def test_the_last_token_is_read_even_where_it_also_pads(
     expected = score_texts(loaded, TEXTS)
 
     target = tmp_path / "exported"
-    run_export(
+    result = run_export(
         rm_config(**settings, do_train=False, dataset=None, export_dir=str(target)),
         make_session(tmp_path / "export")[0],
     )
+    assert result["loads_as"] == "AutoModelForSequenceClassification"
     model = AutoModelForSequenceClassification.from_pretrained(target, dtype=torch.float32)
     own = AutoTokenizer.from_pretrained(target)
     assert model.config.num_labels == 1

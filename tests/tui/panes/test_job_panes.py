@@ -177,6 +177,20 @@ async def test_export_suggests_a_free_folder_and_starts(open_screen, home: Path)
         shown.app.take_in()
         await shown.settle()
         assert 'from_pretrained("exports/[b]x")' in shown.text and "270 MB" in shown.text
+        assert "finetui chat 'model_name_or_path=exports/[b]x'" in shown.text
+
+
+async def test_a_reward_model_is_not_offered_for_talk(open_screen) -> None:
+    async with open_screen() as shown:
+        await shown.press("x", "g")
+        result = {"folder": "exports/rm", "loads_as": "AutoModelForSequenceClassification"}
+        say, run = shown.studio.inbox.append, shown.app.views["export"].run
+        say(JobFinished(run=run, time=1.0, result=result))
+        say(StateChanged(run=run, time=1.0, state="done"))
+        shown.app.take_in()
+        await shown.settle()
+        assert 'AutoModelForSequenceClassification.from_pretrained("exports/rm")' in shown.text
+        assert "finetui chat" not in shown.text
 
 
 async def test_the_suggested_folder_is_free_again_after_an_export_and_follows_the_model(
