@@ -192,7 +192,7 @@ class _Notes:
         if "rope_scaling" in self.config and self.config["rope_scaling"] is None:
             self.note("rope_scaling", "null", "rope_none")
 
-    def _rope(self, key: str, rope: Config, kind_of_layer: str = "") -> None:
+    def _rope(self, key: str, rope: Config) -> None:
         """Rotations: of all layers, or nested by the kind of layer that uses them."""
         self._done.add(key)
         nested = {name: part for name, part in rope.items() if isinstance(part, dict)}

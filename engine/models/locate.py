@@ -14,7 +14,7 @@ from engine.models.demo import DEMO, DEMO_NAME, demo_folder, demo_ready, fetch_d
 from engine.models.folder import check_folder, is_adapter
 from engine.models.hub_cache import cached_models, cached_snapshot, hub_cache_dir, is_whole
 from engine.models.places import place_of, places
-from engine.modelscope import ms_cache_dir
+from engine.modelscope import MASTER, ms_cache_dir
 from engine.paths import state_dir
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
@@ -101,7 +101,7 @@ def on_disk(name: str, revision: str, cache_dir: str | None, hub_name: str) -> P
     if place is None or place.hub not in ("", hub_name):
         return None
     wanted = ms_cache.ms_revision(revision) if ms else revision
-    if place.hub and wanted not in ("main", ms_cache.MASTER, place.revision):
+    if place.hub and wanted not in ("main", MASTER, place.revision):
         return None
     folder = Path(place.path)
     return folder if is_whole(folder) else None

@@ -38,7 +38,7 @@ class Checkpoint:
 def read_mark(checkpoint: Path) -> dict[str, Any] | None:
     """What the mark of a checkpoint says, or None where the checkpoint is not complete."""
     try:
-        mark = json.loads((checkpoint / COMPLETE_MARK).read_text(encoding="utf-8"))
+        mark: dict[str, Any] = json.loads((checkpoint / COMPLETE_MARK).read_text(encoding="utf-8"))
         files = mark["files"]
         if all((checkpoint / name).stat().st_size == size for name, size in files.items()):
             return mark

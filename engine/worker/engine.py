@@ -339,6 +339,8 @@ class Engine:
             # After a fatal CUDA error even asking for its memory raises.
             if faults.poisons_device(error):
                 self._poisoned_by = entry.info.run
+            else:
+                logging.getLogger(__name__).exception("what a job held was not given back")
             return
         if left > _LEFT_BYTES:
             with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ class ChatJob:
     config: RunConfig
     messages: tuple[ChatMessage, ...]
     system: str | None = None
-    conversation: str = field(default="chat")
     kind: ClassVar[JobKind] = "chat"
 
 

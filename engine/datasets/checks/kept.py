@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from engine.datasets.cache_key import key_of, made_of
 from engine.datasets.checks.facts import DataCheck, Finding
 from engine.datasets.checks.near import Alike
 from engine.datasets.example import RowProblem
 from engine.datasets.registry import DatasetInfo
 from engine.datasets.stage_rows import form_of
-from engine.datasets.token_cache import key_of, made_of
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic
 from engine.runs.json_object import read_object

@@ -332,6 +332,15 @@ def test_a_poisoned_gpu_refuses_the_next_job(watched):
     assert first in told.what and "start it again" in told.hint
 
 
+def test_memory_that_is_not_given_back_is_logged(watched, monkeypatch, caplog):
+    monkeypatch.setattr("engine.worker.engine.collect", lambda: 1 / 0)
+    w = watched(train=lambda job, session, kept: {})
+    first, second = (w.engine.submit(TrainJob(_config())) for _ in range(2))
+    w.ended(second)
+    assert [w.states(run)[-1] for run in (first, second)] == ["done", "done"]
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_watcher_that_fails_does_not_end_the_run(watched):
     w = watched(train=lambda job, session, kept: {})
     end = w.engine.subscribe(lambda event: 1 / 0)
