@@ -31,8 +31,9 @@ class LineFile:
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
-        except OSError:
+        except OSError as error:
             self.close()
+            error.filename = str(self.path)  # a write's own error does not say where
             raise
 
     def close(self) -> None:

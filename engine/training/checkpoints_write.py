@@ -23,7 +23,7 @@ from engine.problem import JobFault
 from engine.runs.atomic import sync_folder, write_atomic
 from engine.runs.checkpoints import COMPLETE_MARK, list_checkpoints, read_mark
 from engine.runs.session import JobSession
-from engine.training.guards import check_room, is_disk_full, no_room
+from engine.training.guards import check_room, is_disk_full, refused_write
 from engine.training.rng import random_state
 
 _PARTIAL = ".partial"
@@ -85,8 +85,7 @@ class CheckpointWriter:
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
             if is_disk_full(error):
-                free = shutil.disk_usage(self.run).free
-                raise no_room(self.run, needed, free) from error
+                raise refused_write(self.run, needed) from error
             raise
         self.last_step = step
         self._session.publish(
@@ -200,7 +199,7 @@ def write_model(trainer: Any, run: Path) -> list[str]:
         sync_folder(run)
     except BaseException as error:
         if is_disk_full(error) and not isinstance(error, JobFault):
-            raise no_room(run, needed, shutil.disk_usage(run).free) from error
+            raise refused_write(run, needed) from error
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import resource
 import shutil
 import threading
 from collections.abc import Callable
@@ -132,6 +133,27 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise no_room(folder, needed, free)
+
+
+def refused_write(folder: Path, needed: int) -> JobFault:
+    """The fault of a checkpoint that could not be written, and why.
+
+    Where a disk that has room refuses all the same, a limit on what may be written was reached:
+    torch's own writer does not tell which.
+    """
+    free = shutil.disk_usage(folder).free
+    largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if free >= needed and largest != resource.RLIM_INFINITY:
+        return JobFault(
+            Problem(
+                f"A file may not be larger than {largest / 1e6:,.1f} MB here (ulimit -f), and the "
+                "checkpoint has one that is.",
+                where=str(folder),
+                hint="Run `ulimit -f unlimited`, or ask who set the limit; then resume. Earlier "
+                "checkpoints are untouched.",
+            )
+        )
+    return no_room(folder, needed, free)
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

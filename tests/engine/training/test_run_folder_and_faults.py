@@ -29,7 +29,7 @@ from engine.problem import BadInput, JobFault
 from engine.runs.checkpoints import COMPLETE_MARK, list_checkpoints
 from engine.runs.trainer_log import read_trainer_log
 from engine.training import run_training
-from engine.training.guards import MemoryWatch, is_disk_full
+from engine.training.guards import MemoryWatch, is_disk_full, refused_write
 
 ROOT = Path(__file__).parents[3]
 
@@ -304,6 +304,16 @@ def test_the_disk_fills_up_while_a_checkpoint_is_written(
         run_training(make_config(save_steps=1), session)
     assert [(c.step, c.complete) for c in list_checkpoints(run)] == [(1, True)]
     assert not list(run.glob(".*"))
+
+
+def test_a_limit_on_the_size_of_files_is_no_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "disk is full" in refused_write(tmp_path, 1 << 60).problem.what
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1_000_000, 1_000_000))
+    problem = refused_write(tmp_path, 1).problem
+    assert "larger than 1.0 MB here (ulimit -f)" in problem.what
+    assert "disk is full" in refused_write(tmp_path, 1 << 60).problem.what
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs file size limits")
