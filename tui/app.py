@@ -110,7 +110,7 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
         yield KeyLine(id="keys")
 
     def on_mount(self) -> None:
-        self.set_keymap({name: key for name, key in self.keys.own.items()})
+        self.set_keymap(dict(self.keys.own))
         self.works.listen(self._heard)
         self.studio.begin(self)
         self._fit(self.size)

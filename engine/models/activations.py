@@ -105,7 +105,7 @@ def _block(
     casts = precision.autocast is not None
     queries, keys = card.heads * card.head_dim, card.kv_heads * card.head_dim
     linears = _linears(card)
-    learning = _learning(card, config, linears) if learns else {}
+    learning = _learning(config, linears) if learns else {}
     size = 3.0 * number * card.intermediate
     size += number * _inputs(learning, casts)
     rows_of_cpu = device == "cpu" and config.flash_attn != "disabled"
@@ -136,9 +136,7 @@ def _linears(card: ModelCard) -> dict[str, tuple[int, int]]:
     }
 
 
-def _learning(
-    card: ModelCard, config: Any, linears: dict[str, tuple[int, int]]
-) -> dict[str, tuple[int, int]]:
+def _learning(config: Any, linears: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     """Those of `linears` that are trained or carry an adapter."""
     method = config.finetuning_type
     if method == "lora":

@@ -27,7 +27,7 @@ def checkpoint_bytes(
     return saved + _TOKENIZER
 
 
-def disk_bytes(card: ModelCard, config: Any, total_steps: int, checkpoint: int) -> int:
+def disk_bytes(config: Any, total_steps: int, checkpoint: int) -> int:
     """Bytes that a run leaves on disk: the checkpoints that are kept and the final weights."""
     saves = checkpoints_kept(config, total_steps)
     # The final weights lie in the run's folder too, at most as large as a checkpoint.

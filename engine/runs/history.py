@@ -297,7 +297,7 @@ def _state(
 ) -> tuple[State, str]:
     if "events.jsonl" in names or process.LOCK_NAME in names:
         return _own_state(folder, names, events, checkpoints)
-    return _foreign_state(names, points, updated, checkpoints)
+    return _foreign_state(names, points, updated)
 
 
 def _own_state(
@@ -329,9 +329,7 @@ def _what_killed(folder: Path, checkpoints: tuple[int, ...]) -> str:
     return f"{cause} No complete checkpoint had been saved."
 
 
-def _foreign_state(
-    names: set[str], points: list[LogPoint], updated: float, checkpoints: tuple[int, ...]
-) -> tuple[State, str]:
+def _foreign_state(names: set[str], points: list[LogPoint], updated: float) -> tuple[State, str]:
     finished = {"train_results.json", "all_results.json", "predict_results.json"} & names
     whole = bool(points) and points[-1].total_steps > 0
     if finished or (whole and points[-1].step >= points[-1].total_steps and _WEIGHTS & names):

@@ -121,7 +121,7 @@ def disk_use(
     for folder in folders[:1]:
         free = shutil.disk_usage(nearest_existing(folder)).free
     return DiskUse(
-        disk_bytes(card, config, total_steps, checkpoint),
+        disk_bytes(config, total_steps, checkpoint),
         checkpoint,
         checkpoints_kept(config, total_steps),
         free,

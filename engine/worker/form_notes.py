@@ -55,7 +55,7 @@ def form_notes(key: str, config: RunConfig, card: ModelCard | None) -> tuple[For
     if key == "optim":
         return _missing_optimisers(config)
     if key in _FAMILIES:
-        return _lacking(key, config)
+        return _lacking(key)
     if key == "flash_attn":
         return (_attention(config, card),)
     return ()
@@ -106,7 +106,7 @@ def _missing_optimisers(config: RunConfig) -> tuple[FormNote, ...]:
     return (FormNote(NOT_ON_THIS_MACHINE, tuple(found)),) if found else ()
 
 
-def _lacking(key: str, config: RunConfig) -> tuple[FormNote, ...]:
+def _lacking(key: str) -> tuple[FormNote, ...]:
     from engine.config.optimiser_runs import optimiser_state
 
     runs, why = optimiser_state(key, this_machine())

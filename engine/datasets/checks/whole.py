@@ -330,9 +330,7 @@ class _Check:
         if duplicates:
             self.found["duplicate"] = _all(duplicates)
             say("duplicate", "warning", words.duplicate)
-        answers = [
-            row for row in repeated(self.answers, self.answer_rows, ordered=True) if row not in same
-        ]
+        answers = [row for row in repeated(self.answers, self.answer_rows) if row not in same]
         if answers:
             self.found["same answer"] = _all(answers)
             share = len(answers) / max(1, checked)
@@ -356,7 +354,7 @@ def _all(rows: Sequence[int]) -> _Found:
     return found
 
 
-def repeated(hashes: array[int], numbers: array[int], ordered: bool = True) -> list[int]:
+def repeated(hashes: array[int], numbers: array[int]) -> list[int]:
     """The numbers of rows whose hash an earlier row has, in order."""
     import numpy
 

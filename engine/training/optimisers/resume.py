@@ -17,7 +17,7 @@ SCHEDULER_FILE = "scheduler.pt"
 
 def load_state(trainer: Any, checkpoint: Path) -> None:
     """Bring a trainer's optimiser and scheduler to where the checkpoint left them."""
-    with torch.serialization.safe_globals(_projectors(trainer)):
+    with torch.serialization.safe_globals(_projectors()):
         state = torch.load(checkpoint / OPTIMISER_FILE, map_location="cpu", weights_only=True)
     beside = {key: state.pop(key) for key in (schedule_free.KEY,) if key in state}
     trainer.optimizer.load_state_dict(state)
@@ -74,7 +74,7 @@ def _moved(matrix: Any, device: torch.device) -> Any:
     return matrix if matrix is None else matrix.to(device)
 
 
-def _projectors(trainer: Any) -> list[Any]:
+def _projectors() -> list[Any]:
     """The classes that GaLore's and APOLLO's state may hold, of the library that is in use."""
     found: list[Any] = []
     if "galore_torch" in sys.modules:

@@ -223,13 +223,12 @@ def test_checkpoint_size_equals_what_torch_writes(tmp_path: Any) -> None:
 
 
 def test_disk_counts_the_checkpoints_that_stay() -> None:
-    card = demo_card()
     steps = RunConfig(save_strategy="steps", save_steps=10)
-    assert disk_bytes(card, steps, 100, 7) == 11 * 7
+    assert disk_bytes(steps, 100, 7) == 11 * 7
     limited = RunConfig(save_strategy="steps", save_steps=10, save_total_limit=2)
-    assert disk_bytes(card, limited, 100, 7) == 4 * 7
+    assert disk_bytes(limited, 100, 7) == 4 * 7
     epochs = RunConfig(save_strategy="epoch", num_train_epochs=3)
-    assert disk_bytes(card, epochs, 100, 7) == 4 * 7
+    assert disk_bytes(epochs, 100, 7) == 4 * 7
 
 
 def test_a_reference_is_held_where_it_is_another_model() -> None:
