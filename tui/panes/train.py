@@ -12,12 +12,13 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed
 from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.gauge import GaugeRow, Machine, Watched, WatchRow
 from tui.widgets.log_lines import LogLine, LogPanel
 from tui.widgets.numbers import loss, memory, memory_of, rate, size, thousands
+from tui.widgets.text_safe import wrap_spans
 
 if TYPE_CHECKING:
     from engine.runs.measures import Picture
@@ -105,7 +106,9 @@ class TrainView(ChartView):
         self.charts.display = began
         self.watched.display = began
         if live is None:
-            self.welcome.set_lines(self._first_words())
+            room = max(20, self.welcome.content_width - 2)
+            lines = self._first_words()
+            self.welcome.set_lines(part for line in lines for part in wrap_spans(line, room))
         else:
             self._show_curves(live)
         self._show_machine()
@@ -234,7 +237,7 @@ class TrainView(ChartView):
         """Three lines: what is ready to run, what this machine has, which key starts it."""
         studio = self.studio
         config = studio.config
-        sets = ", ".join(studio.chosen) or "–"
+        sets = listed(studio.chosen) or "–"
         model = studio.model_name
         lines: list[Line] = [
             [],

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from textual.containers import Vertical
 from textual.widget import Widget
 
+from tui.shell import shell
+
 if TYPE_CHECKING:
     from tui.studio import Studio
     from tui.widgets.frame import Line
@@ -25,6 +27,10 @@ class View(Vertical):
     def __init__(self, studio: Studio, *, id: str) -> None:
         super().__init__(id=id)
         self.studio = studio
+
+    def on_resize(self) -> None:
+        # What is broken into lines goes by the width that the panels have now.
+        shell(self).show()
 
     def show(self) -> None:
         """Draw what changed since the last call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rich.cells import cell_len
 
@@ -160,6 +161,26 @@ def wrap_cells(text: str, width: int) -> list[str]:
     lines: list[str] = []
     for source in text.split("\n"):
         lines.extend(_wrap_line(source, width))
+    return lines
+
+
+def wrap_spans(line: Sequence[tuple[str, str]], width: int) -> list[list[tuple[str, str]]]:
+    """A line of (text, role) in lines of at most `width` cells, each text keeping its role."""
+    text = "".join(part for part, _role in line)
+    roles = [role for part, role in line for _char in part]
+    lines: list[list[tuple[str, str]]] = []
+    place = 0
+    for part in wrap_cells(text, width):
+        # Only blanks are dropped where a line breaks.
+        place = max(place, text.find(part, place))
+        spans: list[tuple[str, str]] = []
+        for char, role in zip(part, roles[place:], strict=False):
+            if spans and spans[-1][1] == role:
+                spans[-1] = (spans[-1][0] + char, role)
+            else:
+                spans.append((char, role))
+        lines.append(spans)
+        place += len(part)
     return lines
 
 

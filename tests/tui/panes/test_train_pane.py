@@ -49,6 +49,15 @@ async def test_the_first_words_name_model_data_machine_and_the_key(open_screen) 
         assert "Press t to train." in shown.text
 
 
+async def test_the_first_words_are_whole_on_every_size(open_screen) -> None:
+    async with open_screen((100, 30)) as shown:
+        for size in ((100, 30), (60, 24), (120, 40)):
+            await shown.pilot.resize_terminal(*size)
+            await shown.settle()
+            view = " ".join(line.split("┃")[-2].strip() for line in shown.lines if "┃" in line)
+            assert "80 GB disk free" in view and "1-4 change what runs." in view, shown.text
+
+
 async def test_the_first_frame_tells_the_keys_of_what_has_the_focus(
     open_screen, monkeypatch
 ) -> None:

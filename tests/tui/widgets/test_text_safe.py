@@ -9,7 +9,14 @@ import pytest
 from rich.cells import cell_len
 
 from tui.widgets.ascii import lacks_utf8, to_ascii
-from tui.widgets.text_safe import cells_of, take_cells, take_last_cells, visible, wrap_cells
+from tui.widgets.text_safe import (
+    cells_of,
+    take_cells,
+    take_last_cells,
+    visible,
+    wrap_cells,
+    wrap_spans,
+)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +103,17 @@ def test_no_line_is_too_wide_and_nothing_is_lost(seed: int) -> None:
         lines = wrap_cells(text, width)
         assert all(cell_len(line) <= width for line in lines)
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_line_of_several_roles_is_wrapped_each_keeping_its_own() -> None:
+    line = [("has ", "dim"), ("no GPU ", "text"), ("你好世界", "accent")]
+    assert wrap_spans(line, 40) == [line]
+    assert wrap_spans(line, 8) == [
+        [("has ", "dim"), ("no", "text")],
+        [("GPU ", "text"), ("你好", "accent")],
+        [("世界", "accent")],
+    ]
+    assert wrap_spans([], 8) == [[]]
 
 
 def test_ascii_stands_cell_for_cell() -> None:
