@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.config import with_value
 from engine.problem import BadInput, BadSettings, Problem
 from tui import dialogs
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, named
 from tui.shell import Shell
 from tui.widgets.list_view import ListRow
 from tui.widgets.numbers import loss, middle_cut, size, thousands
@@ -32,16 +33,19 @@ class JobActions(Shell):
         self.run_worker(self._train(), exclusive=False)
 
     async def _train(self) -> None:
+        if await self._may_train():
+            await self.start_training(self.studio.config)
+
+    async def _may_train(self) -> bool:
+        """Whether a run may be handed in: asked where another holds the device."""
         current = self.studio.current
-        if current is not None and current.kind != "chat":
-            title = _("Something is running already")
-            words = [f"{current.run}: {_('it holds the device until it ends.')}"]
-            choice = await self.push_screen_wait(
-                dialogs.Question(title, words, [dialogs.Answer("t", _("train after it"))])
-            )
-            if choice != "t":
-                return
-        await self.start_training(self.studio.config)
+        if current is None or current.kind == "chat":
+            return True
+        title = _("Something is running already")
+        words = [f"{current.run}: {_('it holds the device until it ends.')}"]
+        answers = [dialogs.Answer("t", _("train after it"))]
+        question = dialogs.Question(title, words, answers, about=current.run)
+        return await self.push_screen_wait(question) == "t"
 
     async def start_training(self, config: RunConfig) -> None:
         """Submit a run and show the monitor; what is wrong with the settings is told at once."""
@@ -78,6 +82,7 @@ class JobActions(Shell):
                 [_("The steps since the last checkpoint would be lost.")],
                 [dialogs.Answer("s", _("stop without saving"))],
                 role="warning",
+                about=live.run,
             )
         )
         if answer == "s":
@@ -100,10 +105,14 @@ class JobActions(Shell):
 
     async def _resume(self) -> None:
         from engine.runs.checkpoints import list_checkpoints
+        from engine.worker.engine import AT_WORK
         from engine.worker.questions import run_settings
 
         run = self.studio.run_at(self.rail.runs.cursor_row)
         if run is None:
+            return
+        if self.engine.works_in(run.path):
+            self.tell(replace(AT_WORK, where=str(run.path)))
             return
         points = [point for point in list_checkpoints(run.path) if point.complete]
         if not points:
@@ -134,7 +143,8 @@ class JobActions(Shell):
         except BadInput as error:
             self.tell(error.problem)
             return
-        await self.start_training(config)
+        if await self._may_train():
+            await self.start_training(config)
 
     def action_take_settings(self) -> None:
         from engine.worker.questions import run_settings
@@ -172,9 +182,12 @@ class JobActions(Shell):
         """Cards for failures, a refreshed list of runs at every start and end."""
         if not heard:
             return
-        from engine.events import JobFailed, JobFinished, StateChanged
+        from engine.events import ENDED, JobFailed, JobFinished, StateChanged
 
         for event in heard:
+            ended = isinstance(event, StateChanged) and event.state in ENDED
+            if ended or isinstance(event, (JobFailed, JobFinished)):
+                self._withdraw_question(event.run)
             live = self.studio.jobs.get(event.run)
             if isinstance(event, JobFailed) and event.smaller and event.run in self.studio.trained:
                 self.offer_smaller(event)
@@ -187,10 +200,16 @@ class JobActions(Shell):
                 if not self.studio.demo_ready and event.state not in ("queued", "loading"):
                     self.studio.read_models()  # the run may have fetched it
 
+    def _withdraw_question(self, run: str) -> None:
+        """What was asked about a run that has ended meanwhile has no answer any more."""
+        asked = self.screen
+        if isinstance(asked, dialogs.Question) and asked.about == run:
+            asked.dismiss("")
+
     def _told_end(self, live: LiveRun, event: JobFinished) -> None:
         place = event.result.get("output_dir") or event.result.get("folder") or ""
         if live.kind == "train" and place:
-            self.notify(f"{_('Trained')}: {place}  ·  c {_('chat')}  e {_('evaluate')}")
+            self.notify(f"{named(_('Trained'), str(place))}  ·  c {_('chat')}  e {_('evaluate')}")
 
     def offer_smaller(self, event: JobFailed) -> None:
         """Ask whether a run whose memory ran out goes on (`MemoryActions`)."""
@@ -291,6 +310,7 @@ class JobActions(Shell):
                     [dialogs.Answer("q", way)],
                     role="warning",
                     escape=_("stay"),
+                    about=live.run,
                 )
             )
             if answer != "q":
@@ -318,6 +338,7 @@ class JobActions(Shell):
                 [_("The training sleeps too, until fg wakes it.")],
                 [dialogs.Answer("z", _("sleep"))],
                 role="warning",
+                about=live.run,
             ),
             answered,
         )

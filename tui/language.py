@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gettext
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 DOMAIN = "finetui"
@@ -17,6 +18,26 @@ _language = "en"
 def _(text: str) -> str:
     """The text in the current language; English is the key and the fallback."""
     return _current.gettext(text) if text else ""
+
+
+def named(head: str, rest: str) -> str:
+    """`rows: 91`, with the colon of the current language."""
+    return f"{head}：{rest}" if _language == "zh_CN" else f"{head}: {rest}"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """`identity, tools`, with the comma that the current language has for lists."""
+    return ("、" if _language == "zh_CN" else ", ").join(parts)
+
+
+def sentence(text: str) -> str:
+    """A text that ends as a sentence does in the current language."""
+    return text + ("。" if _language == "zh_CN" else ".")
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Sentences behind one another: with a blank between them, where the language has one."""
+    return ("" if _language == "zh_CN" else " ").join(part for part in sentences if part)
 
 
 def marked(text: str) -> str:

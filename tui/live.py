@@ -26,7 +26,7 @@ from engine.events import (
     StepTick,
 )
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, joined, listed, named
 from tui.widgets.numbers import compact, loss, size, thousands
 
 if TYPE_CHECKING:
@@ -131,9 +131,10 @@ class LiveRun:
                 self._write(event.time, "info", self._evaluated(event))
             case CheckpointSaved():
                 self.checkpoints.append(event)
-                words = f"checkpoint-{event.step} {_('saved')}"
-                cost = f"({size(event.size)} {_('in')} {event.seconds:.1f} s)"
-                self._write(event.time, "info", f"{words} {cost}")
+                words = _("checkpoint-{step} saved ({size} in {seconds} s)").format(
+                    step=event.step, size=size(event.size), seconds=f"{event.seconds:.1f}"
+                )
+                self._write(event.time, "info", words)
             case LogLine():
                 self._write(event.time, event.level, engine_text(event.text))
             case PredictionMade():
@@ -171,7 +172,7 @@ class LiveRun:
                 words.append(f"{_(measure.label)} {loss(event.metrics[name])}")
         if event.best:
             words.append(_("the best so far"))
-        return ", ".join(words)
+        return listed(words)
 
     def _tell_early_end(self, event: JobFinished) -> None:
         """A training run that came to its end before its last step was stopped for want of gain
@@ -180,14 +181,14 @@ class LiveRun:
         if "best_step" not in event.result or not isinstance(steps, int):
             return
         if 0 < steps < self.total_steps:
-            words = (
-                f"{_('Stopped early: the evaluations brought no gain any more.')} "
-                f"{_('step')} {thousands(steps)} {_('of')} {thousands(self.total_steps)}"
+            words: tuple[str, ...] = (
+                f"{_('step')} {thousands(steps)} {_('of')} {thousands(self.total_steps)}",
             )
             best = event.result["best_step"]
             if isinstance(best, int):
-                words += f", {_('best at step')} {thousands(best)}"
-            self._write(event.time, "note", words)
+                words += (_("best at step {step}").format(step=thousands(best)),)
+            early = _("Stopped early: the evaluations brought no gain any more.")
+            self._write(event.time, "note", joined((early, listed(words))))
 
     def _write(self, when: float, level: str, text: str) -> None:
         self.log.append((when, level, text))
@@ -224,9 +225,9 @@ def _described(event: RunDescribed) -> str:
     """`training: 1,091 rows, 685 steps, 4.9 M of 139 M parameters (3.5 %)`."""
     share = 100 * event.trainable_parameters / event.parameters if event.parameters else 0.0
     of_all = f"{compact(event.trainable_parameters)} {_('of')} {compact(event.parameters)}"
-    return ", ".join(
+    return listed(
         (
-            f"{_('training')}: {thousands(event.rows)} {_('rows')}",
+            named(_("training"), f"{thousands(event.rows)} {_('rows')}"),
             f"{thousands(event.total_steps)} {_('steps')}",
             f"{of_all} {_('parameters')} ({share:.1f} %)",
             event.precision,

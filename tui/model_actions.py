@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, joined, listed, named, sentence
 from tui.shell import Shell
 from tui.widgets.list_view import ListRow
 
@@ -187,8 +187,9 @@ class ModelActions(Shell):
             else:
                 self.tell(download.problem)
         elif download.state == "done":
-            licence = f" {_('Licence')}: {download.licence}." if download.licence else ""
-            self.notify(f"{download.model} {_('is on this machine now.')}{licence}", timeout=10)
+            licence = sentence(named(_("Licence"), download.licence)) if download.licence else ""
+            words = joined((f"{download.model} {_('is on this machine now.')}", licence))
+            self.notify(words, timeout=10)
             studio.read_models()
             if studio.config.model_name_or_path == download.model:
                 self.action_use_model(download.model, download.hub)
@@ -245,11 +246,11 @@ def _told(line: Pickable) -> str:
     elif line.other_id:
         parts[0] = f"Hugging Face, ModelScope: {line.id}"
     if line.media:
-        parts.append(_("takes") + " " + ", ".join(_(kind) for kind in line.media))
+        parts.append(_("takes") + " " + listed(_(kind) for kind in line.media))
     if line.template:
         parts.append(f"{_('template')} {line.template}")
     if line.licence:
-        parts.append(f"{_('Licence')}: {line.licence}")
+        parts.append(named(_("Licence"), line.licence))
     if line.source:
         parts.append(f"{_('from')} {line.source}")
     return " · ".join(parts)

@@ -21,7 +21,7 @@ from engine.config import (
 )
 from engine.problem import BadInput, Problem
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, named
 from tui.remembered import Remembered, remember
 
 
@@ -51,7 +51,7 @@ class NextRun:
                 return read_flat(self.remembered.form, "the remembered form").config
             except BadInput as error:
                 why = engine_text(error.problem.what)
-                self.notes.append(f"{_('The remembered form could not be used')}: {why}")
+                self.notes.append(named(_("The remembered form could not be used"), why))
         return defaults_for_form()
 
     def change(self, name: str, value: Any) -> None:

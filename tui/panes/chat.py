@@ -14,7 +14,7 @@ from engine.events import AnswerEnded, AnswerPiece
 from engine.problem import BadInput
 from tui.actions import bindings
 from tui.dialogs import Pick
-from tui.language import _
+from tui.language import _, listed, named
 from tui.language import marked as _m
 from tui.panes.sampling import NAMES, Sampling
 from tui.panes.turns import Turn, how_it_went
@@ -217,12 +217,13 @@ class ChatView(View):
         # Long lines read badly: on a wide screen the text keeps to the width of a page.
         width = max(20, min(100, self.transcript.content_width - 4))
         if not self.turns:
+            files = listed(("/image", "/video", "/sound"))
             return [
                 [],
                 [(_("Write a message and press Enter."), "dim")],
                 [(f"o {_('another model')}   p {_('sampling and system prompt')}   "
                   f"n {_('a new conversation')}", "dim")],
-                [(f"/image, /video, /sound {_('PATH gives the next message a file')}", "dim")],
+                [(f"{files} {_('PATH gives the next message a file')}", "dim")],
             ]  # fmt: skip
         lines: list[Line] = []
         if self.studio.remembered.chat_system:
@@ -312,7 +313,7 @@ class ChatView(View):
         path = Path(name).expanduser()
         # A video may be a folder of frames.
         if name and not path.is_file() and not (kind == "videos" and path.is_dir()):
-            self.app.notify(f"{_(missing)}: {name}", markup=False)
+            self.app.notify(named(_(missing), name), markup=False)
             return False
         held = (*self.files.get(kind, ()), str(path.resolve())) if name else ()
         self.files = {**self.files, kind: held}
@@ -320,7 +321,7 @@ class ChatView(View):
         return True
 
     def _show_files(self) -> None:
-        names = ", ".join(Path(one).name for files in self.files.values() for one in files)
+        names = listed(Path(one).name for files in self.files.values() for one in files)
         self.box.set_title(f"{_('with')} {names}" if names else "")
 
     def _ask(self) -> None:

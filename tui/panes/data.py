@@ -14,7 +14,7 @@ from textual.widget import Widget
 from engine.problem import BadInput, FinetuiError, Problem
 from tui.actions import bindings
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed, named, sentence
 from tui.language import marked as _m
 from tui.panes.row_pictures import PicturesOfRows
 from tui.panes.row_places import RowPlaces
@@ -227,7 +227,7 @@ class DataView(RowPlaces):
         if row is None:
             return [[(_("No set is chosen on the left."), "dim")]]
         return [
-            [(f"{_('This folder has no set')} {visible(row.key)}.", "error")],
+            [(sentence(f"{_('This folder has no set')} {visible(row.key)}"), "error")],
             [(_("The run is to use it: space leaves it out."), "text")],
         ]
 
@@ -291,7 +291,7 @@ class DataView(RowPlaces):
             for part in wrap_cells(visible(text, keep_newlines=True), self._width() - 2):
                 lines.append([("  " + part, "text")])
         told = media_told([piece.part for piece in row.pieces])
-        return [*lines, [], [(f"{_('tokens')}: {told}", "dim")]] if told else lines
+        return [*lines, [], [(named(_("tokens"), told), "dim")]] if told else lines
 
     def _token_lines(self, row: RowView, width: int) -> list[Line]:
         if not row.pieces:
@@ -304,9 +304,10 @@ class DataView(RowPlaces):
         parts: list[str] = [piece.part for piece in row.pieces]
         told = _PLAIN_PARTS if plain else _PARTS
         counts = (f"{thousands(parts.count(part))} {_(word)}" for part, word in told.items())
-        words = f"{thousands(len(parts))} {_('tokens')}: {', '.join(counts)}"
-        if seen := media_told(parts):
-            words += f", {seen}"
+        seen = media_told(parts)
+        words = named(
+            f"{thousands(len(parts))} {_('tokens')}", listed((*counts, *([seen] if seen else ())))
+        )
         return [*lines, [], *([(part, "text")] for part in wrap_cells(words, width))]
 
     def _draw_source(self, entry: DatasetEntry) -> None:

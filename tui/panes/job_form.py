@@ -10,7 +10,7 @@ from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import Pick
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, joined, listed, named, sentence
 from tui.panes.view import View
 from tui.shell import shell
 from tui.sources import Source
@@ -152,9 +152,10 @@ class JobView(View):
         names = [one.strip() for one in str(value or "").split(",") if one.strip()]
         strangers = [one for one in names if one not in known]
         if not names:
-            return f"{_('Name a set')}: {', '.join(known)}."
+            return sentence(named(_("Name a set"), listed(known)))
         if strangers and known:
-            return f"{_('There is no set named')} {strangers[0]}. {_('Known')}: {', '.join(known)}."
+            stranger = sentence(f"{_('There is no set named')} {strangers[0]}")
+            return joined((stranger, sentence(named(_("Known"), listed(known)))))
         return ""
 
     def on_form_list_stepped(self, event: FormList.Stepped) -> None:

@@ -9,7 +9,7 @@ from textual.widget import Widget
 
 from tui.actions import bindings
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed
 from tui.panes.view import View
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import compact, memory_size, size, thousands
@@ -94,7 +94,7 @@ class ModelView(View):
             (_("name"), known.name),
             (_("parameters"), known.size or "–"),
             (_("kind"), _(known.kind) + thinking),
-            (_("takes"), ", ".join(_(kind) for kind in ("text", *known.media))),
+            (_("takes"), listed(_(kind) for kind in ("text", *known.media))),
             (_("template"), known.template or "–"),
             (_("read in"), known.source),
         ]

@@ -10,7 +10,7 @@ from textual.message import Message
 
 from tui.actions import bindings
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed
 from tui.panes.words import download_line, row_count, state_mark
 from tui.shell import shell
 from tui.widgets.frame import Framed, Line, Span, ends
@@ -204,7 +204,7 @@ class DataPanel(ListPanel):
             return row_count(entry)
         name = cell_len(visible(entry.name)) + REASON_AT
         for count in (2, 1):
-            told = f"{_('for')} {', '.join(stages[:count])}" + (" …" if stages[count:] else "")
+            told = f"{_('for')} {listed(stages[:count])}" + (" …" if stages[count:] else "")
             if name + cell_len(told) <= self.content_width:
                 break
         return told

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.problem import FinetuiError
 from tui.dialogs import AskLine
-from tui.language import _
+from tui.language import _, sentence
 from tui.panes.row_finding import RowFinding
 from tui.shell import shell
 from tui.widgets.frame import LinesPanel
@@ -75,7 +75,7 @@ class RowPlaces(RowFinding):
             number = text.replace(",", "").strip()
             if number.isdecimal() and int(number) >= 1 and (indexing or int(number) <= total):
                 return ""
-            return f"{_('Type a number from 1 to')} {thousands(total)}."
+            return sentence(f"{_('Type a number from 1 to')} {thousands(total)}")
 
         def typed(text: str | None) -> None:
             if text is not None:

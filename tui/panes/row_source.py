@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, named
 from tui.panes.words import row_count
 from tui.widgets.frame import Line
 from tui.widgets.numbers import size
@@ -43,7 +43,7 @@ def source_lines(
     if row is not None:
         lines.append([(_("columns"), "dim"), (_columns(entry, row), "text")])
     if misfit:
-        words = visible(f"{_('not for this stage')}: {engine_text(misfit)}")
+        words = visible(named(_("not for this stage"), engine_text(misfit)))
         lines += [[(part, "warning")] for part in wrap_cells(words, width)]
     return lines
 

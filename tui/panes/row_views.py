@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from engine.config.method import WRITING_STAGES
-from tui.language import _
+from tui.language import _, listed
 from tui.language import marked as _m
 from tui.widgets.ascii import ascii_only
 from tui.widgets.frame import Line, Span, line_width
@@ -100,7 +100,7 @@ def _talk(
     lines: list[Line] = []
     coming = list(previews)
     if example.tools:
-        names = ", ".join(_tool_name(tool) for tool in example.tools)
+        names = listed(_tool_name(tool) for tool in example.tools)
         lines += _block(_("tools"), "tool", names, width)
     if example.system:
         lines += _block(_("system"), "system", example.system, width)
@@ -286,7 +286,7 @@ def media_told(parts: Sequence[str]) -> str:
     """How many tokens are of pictures, videos and sounds; empty where none is."""
     counts = {part: parts.count(part) for part in MEDIA_PARTS}
     told = (f"{thousands(n)} {_(MEDIA_PARTS[part][1])}" for part, n in counts.items() if n)
-    return ", ".join(told)
+    return listed(told)
 
 
 def _with_signs(pieces: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from engine.config.method import WRITING_STAGES
 from tui.actions import in_scope
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed
 from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.panes.words import STATES
 from tui.shell import shell
@@ -147,7 +147,7 @@ class RunView(ChartView):
         best = self.studio.best_of(run)
         at = best.step if best is not None else None
         steps = (f"{'★ ' if step == at else ''}{thousands(step)}" for step in run.checkpoints)
-        return ", ".join(steps) or "–"
+        return listed(steps) or "–"
 
     def idle(self) -> frozenset[str]:
         run = self._run()

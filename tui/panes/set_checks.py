@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, joined, named, sentence
 from tui.widgets.frame import Line
 from tui.widgets.numbers import thousands
 from tui.widgets.text_safe import visible, wrap_cells
@@ -63,13 +63,14 @@ class SetChecks:
             if state.total:
                 words = f"{words} {thousands(state.done)} {_('of')} {thousands(state.total)}"
             return [[(words, "dim")]]
-        said = engine_text(found.verdict)
+        said = [engine_text(found.verdict)]
         near = [one for one in state.alike or () if one.row not in set(found.duplicates)]
         if near:
-            said += f" {_('Nearly equal rows')}: {thousands(len(near))}."
+            said.append(sentence(named(_("Nearly equal rows"), thousands(len(near)))))
         if state.leaks:
-            said += f" {_('Validation rows that are trained on')}: {thousands(len(state.leaks))}."
+            leaks = thousands(len(state.leaks))
+            said.append(sentence(named(_("Validation rows that are trained on"), leaks)))
         if not state.finished:
-            said += f" {_('Still comparing rows …')}"
+            said.append(_("Still comparing rows …"))
         role = _ROLES[found.status]
-        return [[(part, role)] for part in wrap_cells(visible(said), width)[:2]]
+        return [[(part, role)] for part in wrap_cells(visible(joined(said)), width)[:2]]

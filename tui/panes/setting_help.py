@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from engine.config import RunConfig, format_value, settings, usual_of
 from engine.worker.form_notes import form_notes, rate_curve
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed
 from tui.widgets.frame import Line
 from tui.widgets.numbers import thousands
 from tui.widgets.sparkline import tall_sparkline
@@ -49,9 +49,9 @@ def help_lines(
     block(_("Higher"), _(meta.higher))
     block(_("Lower"), _(meta.lower))
     names = [_(settings()[one].setting.label) for one in meta.goes_with if one in settings()]
-    block(_("Goes with"), ", ".join(names))
+    block(_("Goes with"), listed(names))
     if info.kind == "choice":
-        block(_("Choices"), ", ".join(info.choices))
+        block(_("Choices"), listed(info.choices))
     for note in form_notes(key, config, card):
         lines.append([])
         lines.append([(_(note.heading), "accent")])

@@ -23,7 +23,7 @@ from engine.problem import BadInput, Problem
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, listed, named
 from tui.panes.model_picks import MODEL_SETTINGS, ModelPicks
 from tui.panes.setting_help import help_lines
 from tui.shell import shell
@@ -198,7 +198,7 @@ class SettingsView(ModelPicks):
             kind,  # type: ignore[arg-type]
             name in changed,
             engine_text(f"{problem.what} {problem.hint}") if problem else "",
-            f"{_('needs')}: pip install {needs}" if needs and not _installed(needs) else "",
+            named(_("needs"), f"pip install {needs}") if needs and not _installed(needs) else "",
             None if written else "",
             self._stage_note[1] if name == "stage" and config is self._stage_note[0] else "",
         )
@@ -234,7 +234,7 @@ class SettingsView(ModelPicks):
             micro, pile = config.per_device_train_batch_size, config.gradient_accumulation_steps
             taken = studio.packing_words() or f"{thousands(rows)} {_('rows')}"
             first = (
-                f"{taken} × {config.num_train_epochs:g} {_('epochs')} ÷ "
+                f"{taken} × {_('{count} epochs').format(count=f'{config.num_train_epochs:g}')} ÷ "
                 f"({micro} × {pile}) ≈ {thousands(steps.total)} {_('steps')}"
                 f" · {_('warm-up')} {thousands(steps.warmup)}"
             )
@@ -349,7 +349,7 @@ class SettingsView(ModelPicks):
             for name, value in moved.items()
             if applies(self.studio.config, name) or name == "dataset"
         ]
-        words = f"{_('With it')}: {', '.join(told)}" if told else ""
+        words = named(_("With it"), listed(told)) if told else ""
         self._stage_note = (self.studio.config, words)
 
     def to_default(self) -> None:

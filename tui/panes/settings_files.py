@@ -14,7 +14,7 @@ from engine.config import (
 )
 from engine.problem import BadInput
 from tui.dialogs import Answer, AskLine, Pick, Question
-from tui.language import _
+from tui.language import _, joined, listed, named
 from tui.panes.view import View
 from tui.shell import shell
 from tui.widgets.list_view import ListRow
@@ -35,12 +35,12 @@ class PresetsAndFiles(View):
         details = {}
         for name, preset in presets.items():
             changes = preset_changes(self.studio.config, name)
-            words = ", ".join(
+            words = listed(
                 f"{_(settings()[key].setting.label)} {_shown(key, old)} → {_shown(key, new)}"
                 for key, old, new in changes
                 if applies(self.studio.config, key)
             )
-            details[name] = f"{_(preset.help)} {_('Changes')}: {words or _('nothing')}"
+            details[name] = joined((_(preset.help), named(_("Changes"), words or _("nothing"))))
 
         def chosen(name: str | None) -> None:
             if name is not None:
@@ -76,7 +76,7 @@ class PresetsAndFiles(View):
         except OSError as error:
             self.app.notify(f"{path}: {error.strerror or error}", severity="error")
             return
-        self.app.notify(f"{_('Written')}: {path}")
+        self.app.notify(named(_("Written"), str(path)))
 
     def load_yaml(self) -> None:
         def typed(text: str | None) -> None:
@@ -99,7 +99,7 @@ class PresetsAndFiles(View):
         for note in notes:
             self.studio.notes.append(note)
         self.form_changed()
-        self.app.notify("\n".join(notes[:4]) or f"{_('Read')}: {path}")
+        self.app.notify("\n".join(notes[:4]) or named(_("Read"), str(path)))
 
 
 def _shown(name: str, value: object) -> str:

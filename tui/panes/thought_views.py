@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, sentence
 from tui.language import marked as _m
 from tui.panes.row_views import SIDE_BY_SIDE, token_lines
 from tui.widgets.frame import Line, line_width
@@ -25,8 +25,8 @@ def thought_lines(
     """The question, its answer and the setting it leads to, then the row with thinking and
     without, side by side where there is room. `now` is `enable_thinking`."""
     lines: list[Line] = [[(_("Does your data hold thoughts?"), "accent")]]
-    for sentence, role in ((_answer(view), "text"), (_advice(view, now), "dim")):
-        lines += [[("  " + part, role)] for part in wrap_cells(sentence, width - 2)]
+    for words, role in ((_answer(view), "text"), (_advice(view, now), "dim")):
+        lines += [[("  " + part, role)] for part in wrap_cells(words, width - 2)]
     lines.append([])
     if view.problem:
         return [
@@ -52,9 +52,11 @@ def thought_lines(
 
 def _answer(view: ThoughtView) -> str:
     if not view.share:
-        return f"{_('No: no answer does, of the first rows')} ({thousands(view.rows)})."
+        return sentence(f"{_('No: no answer does, of the first rows')} ({thousands(view.rows)})")
     percent = max(1, round(view.share * 100))
-    return f"{_('Yes: of the answers in the first rows')} ({thousands(view.rows)}) {percent} %."
+    return sentence(
+        f"{_('Yes: of the answers in the first rows')} ({thousands(view.rows)}) {percent} %"
+    )
 
 
 def _advice(view: ThoughtView, now: bool | None) -> str:

@@ -7,6 +7,7 @@ import gettext
 import re
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -123,6 +124,26 @@ def test_different_settings_keep_different_labels(chinese: None) -> None:
         shown = (info.setting.section, _(info.setting.label))
         assert shown not in seen, f"{name} and {seen[shown]} are both called {shown[1]}"
         seen[shown] = name
+
+
+def test_signs_between_words_follow_the_language(chinese: None) -> None:
+    assert language.named(_("rows"), "91") == "行：91"
+    assert language.listed(["pt", "sft"]) == "pt、sft"
+    assert language.joined([language.sentence("好"), "", language.sentence("行")]) == "好。行。"
+    language.use("en")
+    assert language.named(_("rows"), "91") == "rows: 91"
+    assert language.listed(["pt", "sft"]) == "pt, sft"
+    assert language.joined([language.sentence("One"), "", language.sentence("Two")]) == "One. Two."
+
+
+PANES = sorted(Path(language.__file__).parent.glob("p*/*.py"))
+
+
+@pytest.mark.parametrize("path", PANES, ids=lambda path: path.name)
+def test_no_pane_puts_english_signs_behind_translated_words(path: Path) -> None:
+    """`: ` behind a translated word, or `, ` between several, is English: `named` and `listed`."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(r"\{_\([^)]*\)\}: |[\"'], [\"']\.join", text)
 
 
 def test_switching_the_language_switches_labels() -> None:
