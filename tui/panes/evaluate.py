@@ -16,7 +16,7 @@ from tui.panes.job_form import JobForm, JobView
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListPanel, ListRow
-from tui.widgets.numbers import duration, loss, thousands
+from tui.widgets.numbers import duration, loss, middle_cut, thousands
 from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class EvaluateView(JobView):
         self.mode = "loss"
         self.by_score = True
         self.run = ""
+        self.scored = ""  # which model on which sets: the form may say another one by now
         config = studio.config
         self.values = {
             "eval_dataset": config.dataset or "identity",
@@ -110,6 +111,7 @@ class EvaluateView(JobView):
         live = self.studio.jobs.get(self.run)
         answers = self.mode == "answers" or bool(live and live.predictions)
         self.set_class(not answers, "alone")
+        self.scores.set_figure(middle_cut(self.scored, max(10, self.scores.content_width - 20)))
         self.scores.set_lines(self._score_lines())
         if answers:
             self._show_answers(live.predictions if live is not None else [])
@@ -143,10 +145,11 @@ class EvaluateView(JobView):
             words = engine_text(live.activity) or _("running")
             count = f"  {thousands(done)}/{thousands(total)}" if total else ""
             return [[(f"{words}{count}", "text")], *self._means(live.predictions)]
-        lines = result_lines(live.result)
+        lines = result_lines(live.result) or self._means(live.predictions)
         if live.state == "stopped":
-            lines.insert(0, [(_("Stopped; what was answered stands below."), "warning")])
-        return lines or self._means(live.predictions)
+            words = _("Stopped; what was answered stands below.") if lines else _("stopped")
+            lines.insert(0, [(words, "warning")])
+        return lines
 
     def _means(self, made: list[PredictionMade]) -> list[Line]:
         if not made:
@@ -227,7 +230,10 @@ class EvaluateView(JobView):
             "eval_strategy": "no",
             "load_best_model_at_end": False,
         }
-        self.run = self.submit(EvaluateJob, "predict" if answers else "evaluate", extra) or self.run
+        source = self.chosen()
+        run = self.submit(EvaluateJob, "predict" if answers else "evaluate", extra)
+        if run and source is not None:
+            self.run, self.scored = run, f"{source.label} · {self.values['eval_dataset']}"
         self.show()
 
     def _stage(self, answers: bool) -> str:

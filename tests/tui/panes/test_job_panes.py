@@ -70,6 +70,10 @@ async def test_a_folder_that_is_no_model_is_told(open_screen, home: Path, conten
         assert shown.studio.card_problem is not None
         await shown.press("1", "right", "escape", "escape", "2", "enter")
         assert not shown.app._told and "\x1b" not in shown.text
+        # No run begins for it: it is told at once.
+        await shown.press("t")
+        assert "This can't be run yet" in shown.text
+        assert shown.studio.live is None and not (home / "saves").exists()
 
 
 async def test_evaluation_starts_with_what_its_form_says(open_screen) -> None:
@@ -147,6 +151,11 @@ async def test_scores_and_faults_stand_in_the_view(open_screen) -> None:
         shown.app.take_in()
         await shown.settle()
         assert "loss 0.83" in shown.text and "rows 50" in shown.text
+        # Another model or set may be chosen for the next one: these are still the scores of this.
+        view.values["eval_dataset"] = "instructions"
+        shown.app.take_in()
+        await shown.settle()
+        assert "SmolLM2-135M-Instruct · identity ─╮" in shown.text
         await shown.press("g")
         say(JobFailed(run=view.run, time=1.0, what="The set holds no row."))
         say(StateChanged(run=view.run, time=1.0, state="failed"))
@@ -154,6 +163,20 @@ async def test_scores_and_faults_stand_in_the_view(open_screen) -> None:
         await shown.settle()
         await shown.press("escape")
         assert "The set holds no row." in shown.text
+
+
+async def test_a_stopped_prediction_keeps_the_scores_of_what_was_answered(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await evaluate_of(shown)
+        view.form.select("mode")
+        await shown.press("enter", "g")
+        say = shown.studio.inbox.append
+        say(PredictionMade(run=view.run, time=1.0, index=0, total=50, prompt="ask", predict="says",
+                           label="ref", scores={"bleu-4": 12.5}))  # fmt: skip
+        say(StateChanged(run=view.run, time=1.0, state="stopped"))
+        shown.app.take_in()
+        await shown.settle()
+        assert "what was answered stands below" in shown.text and "bleu-4 12.5" in shown.text
 
 
 async def test_export_suggests_a_free_folder_and_starts(open_screen, home: Path) -> None:
