@@ -71,10 +71,12 @@ def run_prediction(config: RunConfig, session: JobSession) -> dict[str, Any]:
     try:
         with interruptible(loaded.model, session.check):
             for start in range(len(earlier), len(rows), size):
+                session.progress("generating", start, len(rows), "rows")
                 for predict, count in answers(loaded, rows[start : start + size], config, start):
                     tokens += count
                     journal.add(predict)
                     tell(predict)
+        session.progress("generating", len(rows), len(rows), "rows")
         journal.finish()
     finally:
         journal.close()

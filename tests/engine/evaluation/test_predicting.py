@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.events import LogLine, PredictionMade
+from engine.events import LogLine, PredictionMade, Progress
 from engine.problem import BadInput, Stopped
 
 
@@ -80,6 +80,8 @@ def test_files_events_and_results(tmp_path: Path, make_config: Any, make_session
     mean = sum(event.scores["rouge-l"] for event in made) / 9
     assert result["predict_rouge-l"] == pytest.approx(mean, abs=1e-3)
     assert result["predict_samples"] == 9 and "predict_small_bleu-4" in result
+    last = heard.of(Progress)[-1]
+    assert (last.activity, last.done, last.total) == ("generating", 9, 9)
     assert json.loads((run / "predict_results.json").read_text()) == result
     assert json.loads((run / "all_results.json").read_text())["predict_bleu-4"] >= 0
     assert sorted(path.name for path in run.iterdir()) == [
