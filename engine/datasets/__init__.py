@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.datasets.checks import DataCheck, check_dataset
+    from engine.datasets.dataset_info import DatasetInfo
     from engine.datasets.encode import Encoded, Encoder, TokenPiece
     from engine.datasets.example import Example, Message, RowProblem
     from engine.datasets.fill import Fill
     from engine.datasets.listing import DatasetEntry, fits, list_datasets
     from engine.datasets.preparation import Prepared, prepare
-    from engine.datasets.registry import DatasetInfo, find_dataset, read_registry
+    from engine.datasets.registry import find_dataset, read_registry
     from engine.datasets.rows import RowIndex, open_rows
     from engine.datasets.stage_rows import PartRows, StageRows, TokenRows
 
 _HOMES = {
     "checks": ("DataCheck", "check_dataset"),
+    "dataset_info": ("DatasetInfo",),
     "encode": ("Encoded", "Encoder", "TokenPiece"),
     "example": ("Example", "Message", "RowProblem"),
     "fill": ("Fill",),
     "listing": ("DatasetEntry", "fits", "list_datasets"),
     "preparation": ("Prepared", "prepare"),
-    "registry": ("DatasetInfo", "find_dataset", "read_registry"),
+    "registry": ("find_dataset", "read_registry"),
     "rows": ("RowIndex", "open_rows"),
     "stage_rows": ("PartRows", "StageRows", "TokenRows"),
 }

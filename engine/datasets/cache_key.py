@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.config.media import MediaGroup
 from engine.datasets.content import Contents
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.local import local_files
-from engine.datasets.registry import DatasetInfo
 from engine.datasets.stage_rows import RowForm
 from engine.problem import BadInput
 

@@ -21,7 +21,7 @@ from engine.datasets.media.embedded import is_kept, keep_fresh, media_cache
 from engine.datasets.medium import Medium
 
 if TYPE_CHECKING:
-    from engine.datasets.registry import DatasetInfo
+    from engine.datasets.dataset_info import DatasetInfo
 
 _BLOCK = 4 << 20
 # As of `engine.datasets.content`: a file written to this shortly ago may be again within one tick.

@@ -15,7 +15,7 @@ from engine.runs.atomic import write_atomic
 from engine.runs.json_object import read_object
 
 if TYPE_CHECKING:
-    from engine.datasets.registry import DatasetInfo
+    from engine.datasets.dataset_info import DatasetInfo
 
 # Larger files are counted when they are opened, not when they are listed.
 _COUNT_UP_TO = 16 * 2**20

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.datasets.column_facts import CONTENT_KEYS, ROLE_KEYS, facts_of
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.draft import ColumnFacts, Draft, Judged, RowsAre
 from engine.datasets.example import Example
 from engine.datasets.files import SUFFIXES, Rows
@@ -18,7 +19,6 @@ from engine.datasets.formats.fields import shown
 from engine.datasets.index.packed import inner_suffix, is_packed
 from engine.datasets.local import open_local
 from engine.datasets.medium import ANY_PLACEHOLDER, kinds_of, words
-from engine.datasets.registry import DatasetInfo
 from engine.problem import BadInput, Problem
 
 # Rows that are looked at. Enough to meet rare roles, few enough to be read at once.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.datasets.registry import Columns, DatasetInfo, Formatting, Tags, read_entry
+from engine.datasets.dataset_info import Columns, DatasetInfo, Formatting, Tags, read_entry
 
 Judged = Literal["one answer", "better and worse", "good or bad"]
 RowsAre = Literal["alpaca", "sharegpt", "openai", "text"]

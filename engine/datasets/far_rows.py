@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 
 if TYPE_CHECKING:
+    from engine.datasets.dataset_info import DatasetInfo
     from engine.datasets.hub import Access
-    from engine.datasets.registry import DatasetInfo
 
 # A place among the rows: how many come before it, and the reader's own words for it.
 Place = dict[str, Any]

@@ -13,7 +13,7 @@ from engine.datasets.example import Example, Message
 from engine.paths import bundled_data_dir
 
 if TYPE_CHECKING:
-    from engine.datasets.registry import DatasetInfo
+    from engine.datasets.dataset_info import DatasetInfo
 
 PLACEHOLDER = re.compile(r"\{\{\s*(name|author)\s*\}\}")
 

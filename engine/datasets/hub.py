@@ -19,8 +19,8 @@ from engine.runs.atomic import write_atomic
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
+    from engine.datasets.dataset_info import DatasetInfo
     from engine.datasets.draft import Draft
-    from engine.datasets.registry import DatasetInfo
 
 # activity, done, total, unit: how far a fetch is.
 Progress = Callable[[str, float, float, str], None]
@@ -126,8 +126,8 @@ def detect_hub(
     access: Access | None = None,
 ) -> Draft:
     """What a hub set holds, as `detect` of a file. It is fetched. Raises BadInput."""
+    from engine.datasets.dataset_info import read_entry
     from engine.datasets.detect import detect_rows
-    from engine.datasets.registry import read_entry
 
     prefix = next((one for one in _PREFIXES if source.startswith(one)), "")
     where = source.removeprefix(prefix)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.datasets.registry import DatasetInfo
+    from engine.datasets.dataset_info import DatasetInfo
 
 _HUB = "hf://datasets/"
 

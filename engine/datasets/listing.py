@@ -7,12 +7,13 @@ from pathlib import Path
 
 from engine.config.media import PICTURE_STAGES
 from engine.datasets.counts import RowCounts
+from engine.datasets.dataset_info import DatasetInfo, Formatting, Shape
 from engine.datasets.local import local_files
 from engine.datasets.media.decoding import missing_pyav
 from engine.datasets.media.looks import LOOKS
 from engine.datasets.media.sounds import missing_package
 from engine.datasets.medium import words
-from engine.datasets.registry import DatasetInfo, Formatting, Shape, known_sets
+from engine.datasets.registry import known_sets
 from engine.problem import BadInput, Problem
 
 

@@ -22,7 +22,7 @@ from engine.datasets.split import part_of, split_parts
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
-    from engine.datasets.registry import DatasetInfo
+    from engine.datasets.dataset_info import DatasetInfo
 
 _CARD = "README.md"
 _CARD_BYTES = 1 << 20

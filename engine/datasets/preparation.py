@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.encode import Encoded, Encoder
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.fill import Fill, has_placeholders
@@ -33,7 +34,7 @@ from engine.datasets.preparation_words import (
     stop_at_bad,
 )
 from engine.datasets.prepared import Prepared
-from engine.datasets.registry import DatasetInfo, find_dataset
+from engine.datasets.registry import find_dataset
 from engine.datasets.rows import RowIndex, open_rows
 from engine.datasets.stage_rows import PartRows, RowForm, TokenRows, form_of, new_rows
 from engine.datasets.token_cache import Keeping

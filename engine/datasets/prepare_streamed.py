@@ -22,8 +22,8 @@ from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
     from engine.config import RunConfig
+    from engine.datasets.dataset_info import DatasetInfo
     from engine.datasets.encode import Encoder
-    from engine.datasets.registry import DatasetInfo
 
 
 class RowsSeen(Mapping[str, int]):

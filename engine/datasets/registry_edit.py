@@ -8,17 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.datasets.dataset_info import REGISTRY, DatasetInfo, read_entry
 from engine.datasets.draft import Draft, Judged, RowsAre
 from engine.datasets.fill import PLACEHOLDER, Fill, is_filled
-from engine.datasets.registry import (
-    ONLINE,
-    REGISTRY,
-    REMOTE,
-    DatasetInfo,
-    find_dataset,
-    own_sets_dir,
-    read_entry,
-)
+from engine.datasets.registry import ONLINE, REMOTE, find_dataset, own_sets_dir
 from engine.datasets.registry_text import entries_in, with_change, without_entry
 from engine.datasets.registry_write import (
     check_free,

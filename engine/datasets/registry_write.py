@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.datasets.dataset_info import REGISTRY
 from engine.datasets.draft import Draft
-from engine.datasets.registry import REGISTRY, own_sets_dir
+from engine.datasets.registry import own_sets_dir
 from engine.datasets.registry_text import damaged, entries_in, taken, with_entry
 from engine.paths import bundled_data_dir
 from engine.problem import BadInput, Problem

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.datasets.counts import RowCounts
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.files import Rows
 from engine.datasets.fill import Fill, is_filled
 from engine.datasets.formats import RowFault, convert
 from engine.datasets.joined import known_rows, stretch_of
 from engine.datasets.local import open_local
-from engine.datasets.registry import DatasetInfo, find_dataset
+from engine.datasets.registry import find_dataset
 from engine.datasets.repeated_keys import RepeatingRow
 from engine.problem import BadInput
 

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from engine.datasets.cache_key import key_of, made_of
 from engine.datasets.cache_media import MediaFiles, still_there
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.example import Example, RowProblem
 from engine.datasets.hub import Access, Fetched, fetch_hub
 from engine.datasets.media import media_root
 from engine.datasets.media.embedded import throw_out
 from engine.datasets.packing import PackedRows
 from engine.datasets.prepared import Prepared
-from engine.datasets.registry import DatasetInfo
 from engine.datasets.stage_rows import PartRows, RowForm, TokenRows
 from engine.datasets.streaming import StreamedRows
 from engine.paths import cache_dir

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 
 from engine.datasets.checks.facts import Finding
-from engine.datasets.registry import Columns, DatasetInfo
+from engine.datasets.dataset_info import Columns, DatasetInfo
 from engine.datasets.rows import RowIndex
 from engine.problem import BadInput
 

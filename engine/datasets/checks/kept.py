@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from engine.datasets.cache_key import key_of, made_of
 from engine.datasets.checks.facts import DataCheck, Finding
 from engine.datasets.checks.near import Alike
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.example import RowProblem
-from engine.datasets.registry import DatasetInfo
 from engine.datasets.stage_rows import form_of
 from engine.paths import cache_dir
 from engine.runs.atomic import write_atomic

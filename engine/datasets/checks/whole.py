@@ -22,6 +22,7 @@ from engine.datasets.checks.lengths import (
 from engine.datasets.checks.repeated import repeated_findings
 from engine.datasets.checks.seen import SeenRows
 from engine.datasets.checks.texts import TextScan, answer_of
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.encode import Encoder
 from engine.datasets.encoded import Encoded
 from engine.datasets.example import Example, RowProblem
@@ -33,7 +34,6 @@ from engine.datasets.media_rows import check_placeholders
 from engine.datasets.parallel import Block, EncodeBlocks, ProgressCall, encoding, encoding_blocks
 from engine.datasets.preparation import BLOCK
 from engine.datasets.preparation_words import NOTHING_TRAINED, PLACEHOLDERS
-from engine.datasets.registry import DatasetInfo
 from engine.datasets.rows import RowIndex
 from engine.datasets.stage_rows import EncodedParts, form_of
 from engine.datasets.thoughts import thoughts_in

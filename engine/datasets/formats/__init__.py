@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.example import Example
 from engine.datasets.formats import alpaca, openai, sharegpt, text
 from engine.datasets.formats.characters import check_characters
 from engine.datasets.formats.fields import RowFault
-from engine.datasets.registry import DatasetInfo
 
 __all__ = ["RowFault", "convert", "path_beside"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import (
     RowFault,
@@ -14,7 +15,6 @@ from engine.datasets.formats.fields import (
     text_field,
     tools_field,
 )
-from engine.datasets.registry import DatasetInfo
 
 
 def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
@@ -23,7 +23,12 @@ def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:
     parts = [text_field(row, columns.prompt), text_field(row, columns.query)]
     prompt = "\n".join(part for part in parts if part)
     if not prompt.strip():
-        raise RowFault(f"there is no question ({columns.prompt!r} is empty)")
+        column = columns.prompt
+        if column is None:
+            raise RowFault("the registry names no column for the question")
+        raise RowFault(
+            f"there is no question ({column!r} is {'empty' if column in row else 'missing'})"
+        )
     messages = [*_history(row, columns.history), Message("user", prompt)]
     common: dict[str, Any] = {
         "system": text_field(row, columns.system),

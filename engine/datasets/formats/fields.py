@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from engine.datasets.dataset_info import Columns
 from engine.datasets.medium import Kind, Medium
-from engine.datasets.registry import Columns
 
 
 class RowFault(Exception):

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from engine.datasets.dataset_info import DatasetInfo, Tags
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, medium_name, shown, text_field, tool_call
 from engine.datasets.formats.turns import build, check_order, prompt_of_pair
 from engine.datasets.medium import KINDS, PLACEHOLDERS, Kind, Medium, times, words
-from engine.datasets.registry import DatasetInfo, Tags
 
 # How a part of a turn's content is typed, and where it may have its path.
 _PARTS: dict[str, Kind] = {

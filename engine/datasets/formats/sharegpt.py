@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from engine.datasets.dataset_info import DatasetInfo, Tags
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, shown, text_field, tool_call
 from engine.datasets.formats.turns import build, check_order, prompt_of_pair
-from engine.datasets.registry import DatasetInfo, Tags
 
 
 def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.datasets.dataset_info import DatasetInfo
 from engine.datasets.example import Example
 from engine.datasets.formats.fields import RowFault, text_field
-from engine.datasets.registry import DatasetInfo
 
 
 def convert(row: Mapping[str, Any], info: DatasetInfo, number: int) -> Example:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from engine.datasets.dataset_info import Columns, DatasetInfo
 from engine.datasets.example import Example, Message
 from engine.datasets.formats.fields import RowFault, label_field, media_field, tools_field
-from engine.datasets.registry import Columns, DatasetInfo
 
 _NAMES = {"user": "a user turn", "tool": "a tool result", "assistant": "an assistant turn"}
 

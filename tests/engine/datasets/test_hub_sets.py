@@ -19,7 +19,7 @@ import pytest
 
 from engine.config import defaults_for_form, with_value
 from engine.datasets import Example, fetching, find_dataset, hub, list_datasets, open_rows
-from engine.datasets.registry import DatasetInfo
+from engine.datasets.dataset_info import DatasetInfo
 from engine.problem import BadInput, Stopped
 
 ROWS = [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(4)]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from engine.datasets import Example, RowProblem, find_dataset, fits, list_datasets, open_rows
-from engine.datasets.registry import Columns, read_registry
+from engine.datasets.dataset_info import Columns
+from engine.datasets.registry import read_registry
 from engine.problem import BadInput
 
 ROWS = [{"instruction": f"q{i}", "input": "", "output": f"a{i}"} for i in range(5)]
@@ -54,6 +55,7 @@ def test_columns_given_leave_no_defaults(make_set: Any) -> None:
     [
         ({"file_name": "../secret.json"}, "outside the dataset folder"),
         ({"file_name": "/etc/passwd"}, "outside the dataset folder"),
+        ({"file_name": "https://example.com/a.json"}, "is an address"),
         ({"file_name": "a/../../secret.json"}, "outside the dataset folder"),
         ({"script_url": "load.py"}, "runs foreign code"),
         ({"file_nam": "a.json"}, "Did you mean file_name"),
@@ -219,3 +221,35 @@ def test_nothing_heavy_is_imported() -> None:
         "assert not (set(sys.modules) & heavy), set(sys.modules) & heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "said"),
+    [
+        ('{"a": {"file_name": "a.json"}, "a": {"file_name": "b.json"}}', "a", "names 'a' twice"),
+        ('{"a": {"file_name": "a.json", "file_name": "b.json"}}', "a", "says file_name twice"),
+        ('{"a,b": {"file_name": "a.json"}}', "a,b", "can't be chosen"),
+        ('{" a": {"file_name": "a.json"}}', " a", "can't be chosen"),
+        ('{"": {"file_name": "a.json"}}', "", "can't be chosen"),
+    ],
+)
+def test_names_that_mean_no_one_set(
+    tmp_path: Path, registry: str, name: str, said: str
+) -> None:  # fmt: skip
+    (tmp_path / "dataset_info.json").write_text(registry[:-1] + ', "good": {"file_name": "a"}}')
+    found = read_registry(tmp_path)
+    assert list(found.infos) == ["good"]
+    assert said in str(found.problems[name])
+
+
+def test_a_whole_path_within_the_folder_is_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    entries = {"whole": str(tmp_path / "a.json"), "back": f"../{tmp_path.name}/a.json"}
+    registry = {name: {"file_name": file} for name, file in entries.items()}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(registry))
+    monkeypatch.chdir(tmp_path)
+    for folder in (str(tmp_path), "."):
+        for name in entries:
+            assert len(open_rows(name, folder)) == 5
