@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config import with_value
@@ -49,6 +50,8 @@ class JobActions(Shell):
 
     async def start_training(self, config: RunConfig) -> None:
         """Submit a run and show the monitor; what is wrong with the settings is told at once."""
+        if config.output_dir and self._is_at_work(Path(config.output_dir).expanduser()):
+            return
         try:
             self.studio.train(with_value(config, "do_train", True))
         except BadSettings as error:
@@ -59,6 +62,15 @@ class JobActions(Shell):
             return
         self.studio.save_form()
         await self.open_view("train")
+
+    def _is_at_work(self, folder: Path) -> bool:
+        """Whether a job of this screen trains in `folder`; told where it does."""
+        from engine.worker.engine import AT_WORK
+
+        busy = self.engine.works_in(folder)
+        if busy:
+            self.tell(replace(AT_WORK, where=str(folder)))
+        return busy
 
     # Stop, pause
 
@@ -105,14 +117,12 @@ class JobActions(Shell):
 
     async def _resume(self) -> None:
         from engine.runs.checkpoints import list_checkpoints
-        from engine.worker.engine import AT_WORK
         from engine.worker.questions import run_settings
 
         run = self.studio.run_at(self.rail.runs.cursor_row)
         if run is None:
             return
-        if self.engine.works_in(run.path):
-            self.tell(replace(AT_WORK, where=str(run.path)))
+        if self._is_at_work(run.path):
             return
         points = [point for point in list_checkpoints(run.path) if point.complete]
         if not points:

@@ -26,7 +26,7 @@ from engine.events import (
     StepLogged,
 )
 from engine.paths import program_log
-from engine.problem import FinetuiError, JobFault, Problem, Stopped
+from engine.problem import BadInput, FinetuiError, JobFault, Problem, Stopped
 from engine.runs import process
 from engine.runs.folder import Replacement, refuse_earlier_run
 from engine.runs.session import Control, JobSession
@@ -39,6 +39,10 @@ from engine.worker.places import drop_folder, folder_of, log_of
 from engine.worker.quiet import library_log, quiet_libraries
 
 T = TypeVar("T")
+AT_WORK = Problem(
+    "This run is at work already, or waits for its turn.",
+    hint="Let it end or stop it, then resume it; or choose another output_dir.",
+)
 # Less than this left on the device after a job is the allocator's own.
 _LEFT_BYTES = 64 << 20
 
@@ -111,6 +115,9 @@ class Engine:
         fault: BaseException | None = None
         try:
             folder = folder_of(job)
+            if isinstance(job, TrainJob) and self.works_in(folder):
+                folder = None  # its log and its claim are the other job's
+                raise BadInput(AT_WORK)
         except (FinetuiError, OSError) as error:
             fault = error
         with self._wake:
@@ -177,6 +184,14 @@ class Engine:
         """The job that has the device, or None."""
         entry = self._current
         return entry.info if entry is not None else None
+
+    def works_in(self, folder: Path | None) -> bool:
+        """Whether a job that runs or waits trains in `folder`."""
+        with self._wake:
+            used = [e.info.folder for e in self._entries.values() if e.info.kind == "train"]
+        return folder is not None and any(
+            other is not None and other.resolve() == folder.resolve() for other in used
+        )
 
     @property
     def queue(self) -> tuple[JobInfo, ...]:

@@ -104,6 +104,19 @@ async def test_s_stops_and_a_second_s_asks_to_leave_without_saving(open_screen, 
         assert "■ stopped" in shown.lines[0]
 
 
+@pytest.mark.parametrize("fault", [None, BadInput(Problem("The row is bad."))])
+async def test_what_is_asked_about_a_run_goes_with_it(open_screen, waiting: Waiting, fault) -> None:
+    async with open_screen(engine=engine_with(waiting)) as shown:
+        await shown.press("t")
+        await shown.until(lambda: bool(waiting.began))
+        await shown.press("q")
+        assert shown.dialogs == 1 and "A job is running" in shown.text
+        waiting.fault = fault
+        waiting.end.set()
+        await shown.until(lambda: shown.studio.live.ended and "A job is running" not in shown.text)
+        assert shown.dialogs == (0 if fault is None else 1)
+
+
 async def test_space_pauses_and_goes_on(open_screen, waiting: Waiting) -> None:
     async with open_screen(engine=engine_with(waiting)) as shown:
         await shown.press("t")

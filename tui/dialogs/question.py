@@ -19,7 +19,10 @@ class Answer:
 
 
 class Question(Card):
-    """Asks once. The result is the key of the answer; Esc, an empty text, means nothing changes."""
+    """Asks once. The result is the key of the answer; Esc, an empty text, means nothing changes.
+
+    `about` is the run that the question is about: once that ends, nothing is left to ask.
+    """
 
     def __init__(
         self,
@@ -29,7 +32,9 @@ class Question(Card):
         *,
         role: str = "accent",
         escape: str = "",
+        about: str = "",
     ) -> None:
+        self.about = about
         keys = {answer.key: answer.text for answer in answers}
         # Beside an answer that ends something, "close" could be taken for it.
         super().__init__(title, lines, keys, role=role, escape=escape or _("back"))

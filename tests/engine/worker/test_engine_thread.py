@@ -250,6 +250,24 @@ def test_one_at_a_time_and_a_queued_job_can_go(watched, tmp_path):
     assert w.states(third)[0] == "queued"
 
 
+def test_two_jobs_never_train_in_one_folder(watched, tmp_path):
+    go = threading.Event()
+    w = watched(train=lambda job, session, kept: {"waited": go.wait(30)})
+    folder = tmp_path / "run"
+    first = w.engine.submit(TrainJob(_config(output_dir=str(folder))))
+    again = _config(output_dir=str(folder), resume_from_checkpoint=True)
+    second = w.engine.submit(TrainJob(again))
+    assert w.engine.works_in(tmp_path / "other" / ".." / "run")
+    go.set()
+    w.ended(first)
+    w.ended(second)
+    assert w.states(first)[-1] == "done"
+    (failed,) = w.of(JobFailed, second)
+    assert failed.bad_input and "at work already" in failed.what
+    assert {e.run for e in read_events(folder / "events.jsonl")} == {first}
+    assert not w.engine.works_in(folder)
+
+
 def test_an_earlier_run_is_untouched_by_a_job_that_can_not_begin(watched, tmp_path):
     (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
     (tmp_path / "run" / "trainer_log.jsonl").write_text("old\n")

@@ -177,6 +177,9 @@ async def test_resuming_offers_checkpoints_with_loss_and_size(
         )
         assert waits.job.config.lora_rank == 12
         assert shown.places == ["train"]
+        await shown.press("4", "r")
+        assert "This run is at work already" in shown.text
+        assert len(shown.engine.queue) == 1
 
 
 async def test_a_run_without_a_checkpoint_can_not_be_resumed(open_screen, home: Path) -> None:
