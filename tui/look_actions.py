@@ -48,7 +48,8 @@ class LookActions(Shell):
         """The keys of the focused pane and its parents."""
         scopes = self._scopes()
         view = self.views[self.view_name]
-        lines: list[Any] = list(view.explained()) if "train" in scopes else []
+        told = {"train", "evaluate"}.intersection(scopes)
+        lines: list[Any] = list(view.explained()) if told else []
         if lines:
             lines.pop()
         for scope in scopes:

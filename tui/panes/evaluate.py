@@ -13,6 +13,7 @@ from tui.actions import bindings
 from tui.engine_text import engine_text
 from tui.language import _
 from tui.panes.job_form import JobForm, JobView
+from tui.panes.score_words import called, score_help
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListPanel, ListRow
@@ -54,7 +55,10 @@ class EvaluateView(JobView):
     EvaluateView.wide #scores { height: 1fr; }
     EvaluateView AnswerList { height: 1fr; }
     EvaluateView #answer { height: 10; }
-    EvaluateView.narrow EvaluateForm { height: 8; }
+    EvaluateView.narrow EvaluateForm { height: 3; }
+    EvaluateView.narrow.alone EvaluateForm, EvaluateView.narrow #asked:focus-within EvaluateForm {
+        height: 8;
+    }
     EvaluateView.narrow #answer { height: 6; }
     EvaluateView.narrow #scores { height: 4; }
     """
@@ -113,6 +117,8 @@ class EvaluateView(JobView):
         self.set_class(not answers, "alone")
         self.scores.set_figure(middle_cut(self.scored, max(10, self.scores.content_width - 20)))
         self.scores.set_lines(self._score_lines())
+        meant = f"   ? {_('what they mean')}" if self.explained() else ""
+        self.scores.set_title(_("scores") + meant)
         if answers:
             self._show_answers(live.predictions if live is not None else [])
 
@@ -158,7 +164,9 @@ class EvaluateView(JobView):
         for event in made:
             for name, value in event.scores.items():
                 totals.setdefault(name, []).append(value)
-        parts = [f"{name} {sum(values) / len(values):.1f}" for name, values in totals.items()]
+        parts = [
+            f"{called(name)} {sum(values) / len(values):.1f}" for name, values in totals.items()
+        ]
         return [[("   ".join(parts), "text")]]
 
     def _show_answers(self, made: list[PredictionMade]) -> None:
@@ -166,7 +174,9 @@ class EvaluateView(JobView):
         if self.by_score:
             shown.sort(key=lambda event: event.scores.get(_measure(event), 0.0))
         self.answers.set_title(_("answers, the worst first") if self.by_score else _("answers"))
-        self.answers.set_figure(f"{thousands(len(made))}" if made else "")
+        # The columns of figures: by which score the rows stand, and each one's number in the set.
+        columns = f"{called(_measure(made[0]))} · {_('row')}" if made else ""
+        self.answers.set_figure(f"{thousands(len(made))} · {columns}" if made else "")
         self.answers.set_empty(_("Rows appear here as they are answered."))
         self.answers.set_rows(
             ListRow(
@@ -197,7 +207,7 @@ class EvaluateView(JobView):
             lines.append([(head, role)])
             for part in wrap_cells(visible(text, keep_newlines=True), width):
                 lines.append([("  " + part, "text")])
-        figures = "   ".join(f"{name} {value:.1f}" for name, value in made.scores.items())
+        figures = "   ".join(f"{called(name)} {value:.1f}" for name, value in made.scores.items())
         self.detail.set_figure(figures)
         self.detail.set_lines(lines)
 
@@ -208,6 +218,13 @@ class EvaluateView(JobView):
     def next_sort(self) -> None:
         self.by_score = not self.by_score
         self.show()
+
+    def explained(self) -> list[Line]:
+        """What the scores that stand here mean."""
+        live = self.studio.jobs.get(self.run)
+        if live is None:
+            return []
+        return score_help([*live.result, *(live.predictions[0].scores if live.predictions else ())])
 
     def action_sort(self) -> None:
         self.next_sort()
@@ -263,7 +280,8 @@ def result_lines(result: dict[str, Any]) -> list[Line]:
     for name, value in result.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        label = name.removeprefix("eval_").removeprefix("predict_").replace("_", " ")
         shown = thousands(value) if isinstance(value, int) else loss(float(value))
-        parts.append(f"{label} {duration(value) if label == 'runtime' else shown}")
+        if name.endswith("runtime"):
+            shown = duration(value)
+        parts.append(f"{called(name)} {shown}")
     return [[("   ".join(parts[start : start + 3]), "text")] for start in range(0, len(parts), 3)]

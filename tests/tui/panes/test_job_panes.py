@@ -11,6 +11,7 @@ from engine.events import JobFailed, JobFinished, PredictionMade, StateChanged
 from tui.panes.evaluate import EvaluateView
 from tui.panes.export import ExportView
 from tui.panes.model import ModelView
+from tui.panes.score_words import called
 from tui.sources import Source
 from tui.widgets.numbers import memory
 
@@ -130,7 +131,7 @@ async def test_rows_appear_as_they_are_answered_the_worst_first(open_screen, siz
         shown.app.take_in()
         await shown.settle()
         assert [row.key for row in view.answers.rows] == ["1", "2", "0"]
-        assert "bleu-4 46.7" in shown.text and "3/50" in shown.text
+        assert "BLEU-4 46.7" in shown.text and "3/50" in shown.text
         await shown.press("v")
         assert [row.key for row in view.answers.rows] == ["0", "1", "2"]
         view.answers.focus()
@@ -165,6 +166,25 @@ async def test_scores_and_faults_stand_in_the_view(open_screen) -> None:
         assert "The set holds no row." in shown.text
 
 
+async def test_where_there_is_little_room_the_form_makes_way_for_the_rows_that_are_read(
+    open_screen,
+) -> None:
+    async with open_screen((80, 24)) as shown:
+        view = await evaluate_of(shown)
+        view.form.select("mode")
+        await shown.press("enter", "g")
+        for index in range(5):
+            shown.studio.inbox.append(
+                PredictionMade(run=view.run, time=1.0, index=index, total=50, prompt="ask",
+                               predict=f"says {index}", label="ref", scores={"bleu-4": 1.0})
+            )  # fmt: skip
+        shown.app.take_in()
+        await shown.press("tab")
+        assert view.answers.has_focus and "says 4" in shown.text and "ref" in shown.text
+        await shown.press("shift+tab")
+        assert view.form.has_focus and "Longest answer" in shown.text
+
+
 async def test_a_stopped_prediction_keeps_the_scores_of_what_was_answered(open_screen) -> None:
     async with open_screen() as shown:
         view = await evaluate_of(shown)
@@ -176,7 +196,35 @@ async def test_a_stopped_prediction_keeps_the_scores_of_what_was_answered(open_s
         say(StateChanged(run=view.run, time=1.0, state="stopped"))
         shown.app.take_in()
         await shown.settle()
-        assert "what was answered stands below" in shown.text and "bleu-4 12.5" in shown.text
+        assert "what was answered stands below" in shown.text and "BLEU-4 12.5" in shown.text
+
+
+async def test_scores_are_named_and_explained(open_screen) -> None:
+    """Each score by its name in the screen's language; `?` tells what it is and can't see."""
+    names = {
+        "predict_bleu-4": "BLEU-4", "predict_rouge-l": "ROUGE-L", "eval_accuracy": "accuracy",
+        "predict_exact_match": "exact match", "predict_samples_per_second": "rows a second",
+        "eval_identity_loss": "identity loss", "eval_mean_reward": "mean reward",
+        "eval_my_own": "my own",
+    }  # fmt: skip
+    assert {name: called(name) for name in names} == names
+    async with open_screen() as shown:
+        view = await evaluate_of(shown)
+        await shown.press("question_mark")
+        assert "meaning" not in shown.text
+        await shown.press("escape")
+        view.form.select("mode")
+        await shown.press("enter", "g")
+        scores = dict.fromkeys(("bleu-4", "rouge-1", "rouge-2", "rouge-l", "exact_match"), 12.5)
+        say = shown.studio.inbox.append
+        say(PredictionMade(run=view.run, time=1.0, index=6, total=50, prompt="ask", predict="says",
+                           label="ref", scores=scores))  # fmt: skip
+        say(JobFinished(run=view.run, time=1.0, result={f"predict_{n}": 12.5 for n in scores}))
+        shown.app.take_in()
+        await shown.settle()
+        assert "scores   ? what they mean" in shown.text and "1 · BLEU-4 · row ─╮" in shown.text
+        await shown.press("question_mark")
+        assert "can't see meaning" in " ".join(shown.text.replace("┃", " ").split())
 
 
 async def test_export_suggests_a_free_folder_and_starts(open_screen, home: Path) -> None:
@@ -261,4 +309,4 @@ def test_scores_are_told_as_numbers_of_their_kind() -> None:
     from tui.panes.evaluate import result_lines
 
     told = result_lines({"eval_loss": 0.2612, "eval_tokens": 89912, "eval_runtime": 134.4})
-    assert told == [[("loss 0.261   tokens 89,912   runtime 2m14s", "text")]]
+    assert told == [[("loss 0.261   tokens 89,912   time 2m14s", "text")]]
