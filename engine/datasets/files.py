@@ -22,6 +22,7 @@ from engine.problem import BadInput, Problem
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".txt")
 NO_ROWS = f"Put {', '.join(SUFFIXES)} files there."
+NO_LIST = "A JSON dataset is one list of objects: [ {…}, {…} ]."
 # Files of text up to this many bytes are read whole, without an index.
 SMALL = 4 << 20
 # Bytes of its beginning that a file is judged by.
@@ -39,6 +40,7 @@ _OTHER_KINDS = {
     ),
 }
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)  # the first begins as UTF-16's does
 # What a line without a row is made of.
 _BLANKS = " \t\r\n\x0b\x0c"
 
@@ -235,6 +237,8 @@ def open_files(files: Sequence[Path], folder: Path) -> Rows:
 
 def _open_json(path: Path) -> Rows:
     text = decode(path.read_bytes(), path)
+    if not text.strip():
+        raise bad_file(f"{path.name} is empty.", path, NO_LIST)
     try:
         value = parse_json(text, path)
     except BadInput:
@@ -249,7 +253,7 @@ def _open_json(path: Path) -> Rows:
     raise bad_file(
         f"{path.name} holds {_kind(value)}, not a list of rows.",
         path,
-        "A JSON dataset is one list of objects: [ {…}, {…} ].",
+        NO_LIST,
     )
 
 
@@ -331,6 +335,12 @@ def check_encoding(head: bytes, path: Path) -> None:
     _ends_of_lines(head, path)
     # Every second byte of plain text is 0 there, with a byte order mark or without.
     bare = len(head) >= 4 and (not any(head[0:16:2]) or not any(head[1:16:2]))
+    if head[:4] in _UTF32:
+        raise bad_file(
+            f"{path.name} is UTF-32, not UTF-8.",
+            path,
+            f"Convert it: iconv -f UTF-32 -t UTF-8 {path.name} > new{path.suffix}",
+        )
     if head[:2] in _UTF16 or bare:
         raise bad_file(
             f"{path.name} is UTF-16, not UTF-8.",
@@ -355,7 +365,8 @@ def _kind(value: Any) -> str:
 
 
 def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:]
+    """The parser's reason, to stand before a full stop ("Invalid control character at")."""
+    return message[:1].lower() + message[1:].removesuffix(" at")
 
 
 def bad_file(what: str, where: Path | str, hint: str) -> BadInput:

@@ -153,7 +153,7 @@ def test_txt_and_folder(tmp_path: Path) -> None:
         ("mine.json", '[\n {"a": 1},\n {"a": 2,}\n]', "line 3"),
         ("mine.json", '[{"a": 1}', "line 1"),
         ("mine.json", '{"a": 1,\n "b": 2}', "one object, not a list"),
-        ("mine.json", "", "line 1"),
+        ("mine.json", "", "is empty"),
         ("mine.json", "[" * 100_000, "nested too deeply"),
         ("mine.json", json.dumps(ROWS).encode("utf-16"), "UTF-16"),
         ("mine.json", b'[\n{"a": "\xff"}]', "line 2"),

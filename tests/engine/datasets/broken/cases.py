@@ -167,9 +167,10 @@ def _files() -> Iterator[Case]:
     yield Case("single quotes", "[{'instruction': 'q'}]", fatal="not valid JSON")
     yield Case("a comment", "// rows\n[" + good + "]", fatal=r"not valid JSON.*line 1")
     yield Case("cut in a string", "[" + good[:20], fatal="not valid JSON")
+    yield Case("a bare zero byte", '[{"instruction": "q\0"}]', fatal="control character[.]")
     yield Case("two documents", "[" + good + "][" + good + "]", fatal="not valid JSON")
-    yield Case("empty json", "", fatal="mine.json")
-    yield Case("blank json", " \n\t\n", fatal="mine.json")
+    yield Case("empty json", "", fatal="mine.json is empty")
+    yield Case("blank json", " \n\t\n", fatal="mine.json is empty")
     yield Case("empty jsonl", "", "mine.jsonl", fatal="no rows")
     yield Case("blank jsonl", "\n \n\n", "mine.jsonl", fatal="no rows")
     yield Case("empty list", [], fatal="no rows")
@@ -181,7 +182,7 @@ def _files() -> Iterator[Case]:
     yield Case("utf-16 be lines", b"\xfe\xff" + good.encode("utf-16-be"), "mine.jsonl",
                fatal="UTF-16")  # fmt: skip
     yield Case("utf-16 unmarked", whole(GOOD).encode("utf-16-le"), fatal="mine.json")
-    yield Case("utf-32", whole(GOOD).encode("utf-32"), fatal="mine.json")
+    yield Case("utf-32", whole(GOOD).encode("utf-32"), fatal="is UTF-32, not")
     yield Case("latin-1", '[{"instruction": "été"}]'.encode("latin-1"), fatal=r"UTF-8.*line 1")
     half = '{"instruction": "é"}\n'.encode("latin-1")
     yield Case("latin-1 in a line", lines(GOOD).encode() + half, "mine.jsonl", usable=1,
