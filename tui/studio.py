@@ -83,9 +83,13 @@ class Studio(Fit):
         return live
 
     def train(self, config: RunConfig) -> LiveRun:
-        from engine.worker import TrainJob
+        from engine.worker import TrainJob, questions
 
         problems = [*check(config), *self._misfits(config)]
+        # Before torch is loaded for nothing, and a run's folder made.
+        fault = questions.folder_fault(config.model_name_or_path or "demo")
+        if fault is not None:
+            problems.append(fault)
         if problems:
             raise BadSettings(problems)
         live = self.submit(TrainJob(config), "train")

@@ -70,8 +70,8 @@ def resolve(
     name = name.strip()
     if name == DEMO:
         return _demo(progress, check_stop)
-    local = Path(name).expanduser()
-    if local.exists() or not _HUB_ID.match(name) or name.startswith((".", "/", "~")):
+    if names_folder(name):
+        local = Path(name).expanduser()
         return _checked(local, short_name(local), "local", name, config)
     revision = getattr(config, "model_revision", None) or "main"
     cache = getattr(config, "cache_dir", None)
@@ -84,6 +84,12 @@ def resolve(
         raise BadInput(_not_on_disk(name, choices))
     folder = download(name, config, choices, progress, check_stop or (lambda: None))
     return _checked(folder, name.rsplit("/", 1)[-1], "hub", name, config)
+
+
+def names_folder(name: str) -> bool:
+    """Whether a model's name can only be that of a folder: nothing is fetched for it."""
+    there = Path(name).expanduser().exists()
+    return there or not _HUB_ID.match(name) or name.startswith((".", "/", "~"))
 
 
 def on_disk(name: str, revision: str, cache_dir: str | None, hub_name: str) -> Path | None:

@@ -116,6 +116,22 @@ def model_card(name: str) -> ModelCard:
     return models.read_card(folder.path, folder.name)
 
 
+def folder_fault(name: str) -> Problem | None:
+    """What is wrong with the folder that a model's name means; None where nothing is, and for one
+    that a hub may have."""
+    from engine.models import resolve
+    from engine.models.locate import names_folder
+
+    name = name.strip()
+    if name == "demo" or not names_folder(name):
+        return None
+    try:
+        resolve(name)
+    except BadInput as error:
+        return error.problem
+    return None
+
+
 def is_reward_model(folder: Path) -> bool:
     """Whether a model or an adapter scores answers instead of writing them."""
     from engine.models import score_head
