@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from pathlib import Path
 
+from engine.paths import saves_dir
+from engine.problem import BadInput, Problem
 from engine.runs import process
 from engine.runs.eventlog import EventLog
 from engine.runs.folder import holds_run, run_folder
@@ -21,14 +24,30 @@ def drop_folder(folder: Path | None) -> None:
 
 
 def folder_of(job: Job) -> Path | None:
-    """Choose, make and claim the job's folder. Raises BadInput and OSError."""
+    """Choose, make and claim the job's folder.
+
+    Raises BadInput where it can't be made or written, OSError on a full disk.
+    """
     if isinstance(job, TrainJob):
-        folder = run_folder(job.config)
+        prefix = ""
     elif isinstance(job, EvaluateJob):
-        folder = run_folder(job.config, prefix="predict" if job.config.do_predict else "eval")
+        prefix = "predict" if job.config.do_predict else "eval"
     else:
         return None
-    process.claim(folder)
+    try:
+        folder = run_folder(job.config, prefix=prefix)
+        process.claim(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadInput(
+            Problem(
+                f"The run's folder can't be made or written: {error.strerror}.",
+                where=job.config.output_dir or str(error.filename or saves_dir()),
+                hint="Choose an output_dir that you may write to.",
+                setting="output_dir",
+            )
+        ) from error
     return folder
 
 
