@@ -30,6 +30,7 @@ OPEN_TO_THE_SCREEN = {
     "engine.config",
     "engine.datasets",
     "engine.events",
+    "engine.installed",
     "engine.paths",
     "engine.problem",
     "engine.runs",

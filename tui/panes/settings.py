@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -12,20 +11,20 @@ from textual.widget import Widget
 
 from engine.config import (
     applies,
-    empty_means,
     format_value,
     parse_value,
     sections,
     settings,
     steps_of,
 )
-from engine.problem import BadInput, Problem
+from engine.problem import BadInput
 from tui.actions import bindings
 from tui.dialogs import AskLine
 from tui.engine_text import engine_text
 from tui.language import _, listed, named
 from tui.panes.model_picks import MODEL_SETTINGS, ModelPicks
 from tui.panes.setting_help import help_lines
+from tui.panes.setting_rows import FormState, Level, form_rows, found_rows
 from tui.shell import shell
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
@@ -93,7 +92,7 @@ class SettingsView(ModelPicks):
         self.help = LinesPanel("", id="help")
         self.outcome = LinesPanel("", id="outcome")
         self.help.can_focus = self.outcome.can_focus = False
-        self.level: Literal["basic", "all"] = "basic"
+        self.level: Level = "basic"
         self.filter = ""
         self.opened: set[str] = set()
         self._narrow = False
@@ -142,66 +141,14 @@ class SettingsView(ModelPicks):
         self._show_outcome()
 
     def _rows(self) -> list[FormRow]:
-        config = self.studio.config
-        faults = {problem.setting: problem for problem in self.studio.problems if problem.setting}
-        changed = self.studio.changed()
-        rows: list[FormRow] = []
+        studio = self.studio
+        config = studio.config
+        remarks = {"stage": self._stage_note[1]} if config is self._stage_note[0] else {}
+        faults = {problem.setting: problem for problem in studio.problems if problem.setting}
+        state = FormState(config, faults, studio.changed(), remarks)
         if self.filter:
-            words = self.filter.lower().split()
-            for section in sections(config, "all"):
-                for name in section.rows:
-                    info = settings()[name]
-                    text = f"{name} {info.setting.label} {_(info.setting.label)}".lower()
-                    if all(word in text for word in words):
-                        rows.append(self._row(name, faults, changed))
-            return rows
-        shown = {name: section for section in sections(config, self.level) for name in section.rows}
-        for section in sections(config, self.level):
-            faulty = any(name in faults for name in section.rows)
-            if section.folded and section.name not in self.opened and not faulty:
-                count = len(section.rows)
-                touched = sum(name in changed for name in section.rows)
-                words_ = f"{count} {_('settings')}" if count != 1 else _("1 setting")
-                if touched:
-                    words_ += f", {touched} {_('changed')}"
-                rows.append(FormRow(f"§{section.name}", _(section.name), words_, "fold"))
-                continue
-            if rows:
-                rows.append(FormRow("", "", kind="note"))
-            rows.append(FormRow(f"#{section.name}", _(section.name), kind="heading"))
-            rows += [self._row(name, faults, changed) for name in section.rows]
-        for name, problem in faults.items():
-            # A fault must be seen, also in a setting that the basic form leaves out.
-            if name not in shown and name in settings():
-                rows.insert(0, self._row(name, faults, changed))
-                del problem
-        return _air_before_folds(rows)
-
-    def _row(self, name: str, faults: dict[str, Problem], changed: set[str]) -> FormRow:
-        config = self.studio.config
-        info = settings()[name]
-        needs = info.setting.needs
-        value = getattr(config, name)
-        kind = "text"
-        written = format_value(name, value)
-        shown = written or _(empty_means(config, name))
-        if info.kind == "bool" and not info.optional:
-            kind, shown = "switch", "x" if value else ""
-        elif info.kind == "choice" or (info.kind == "bool" and info.optional):
-            kind = "choice"
-            shown = shown or "–"
-        problem = faults.get(name)
-        return FormRow(
-            name,
-            _(info.setting.label),
-            shown,
-            kind,  # type: ignore[arg-type]
-            name in changed,
-            engine_text(f"{problem.what} {problem.hint}") if problem else "",
-            named(_("needs"), f"pip install {needs}") if needs and not _installed(needs) else "",
-            None if written else "",
-            self._stage_note[1] if name == "stage" and config is self._stage_note[0] else "",
-        )
+            return found_rows(state, self.filter)
+        return form_rows(state, self.level, self.opened)
 
     def _show_help(self) -> None:
         key = self.form.cursor_key
@@ -385,20 +332,3 @@ class SettingsView(ModelPicks):
     def next_level(self) -> None:
         self.level = "all" if self.level == "basic" else "basic"
         self.show()
-
-
-@lru_cache(maxsize=64)
-def _installed(package: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(package.replace("-", "_")) is not None
-
-
-def _air_before_folds(rows: list[FormRow]) -> list[FormRow]:
-    """A blank line between the open sections and the closed ones below them."""
-    for place, row in enumerate(rows):
-        if row.kind == "fold":
-            if place and rows[place - 1].kind not in ("fold", "note"):
-                rows.insert(place, FormRow("", "", kind="note"))
-            break
-    return rows
