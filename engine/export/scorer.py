@@ -72,7 +72,7 @@ def complete(folder: Path, described: dict[str, Any], pad: int, head: Head) -> N
     text = json.dumps(describe(described, pad), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     (folder / "generation_config.json").unlink(missing_ok=True)
-    write_value_head(folder, head.weight, head.bias).chmod(0o644)  # as the weights beside it
+    write_value_head(folder, head.weight, head.bias)
 
 
 def describe(config: dict[str, Any], pad: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.problem import BadInput, JobFault, Problem
-from engine.runs.atomic import sync_folder
+from engine.runs.atomic import settle, sync_folder
 
 _MARGIN = 64 << 20  # tokenizer, card, and what the file system needs for itself
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -71,7 +71,7 @@ def written_beside(target: Path) -> Iterator[Path]:
         yield partial
         for path in partial.rglob("*"):
             if path.is_file():
-                _flush(path)
+                settle(path)
         sync_folder(partial)
         # Takes the place of an empty folder; anything that came there meanwhile refuses it.
         partial.rename(target)
@@ -100,11 +100,6 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
-
-
-def _flush(file: Path) -> None:
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
 
 
 def _existing(folder: Path) -> Path:

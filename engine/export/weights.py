@@ -161,8 +161,6 @@ def write_shards(
             shards = len(split.filename_to_tensors)
             progress("writing shards", number - 1, shards, "shards")
             save_file(shard, into / file_name, metadata={"format": "pt"})
-            # safetensors writes for the owner only; a model folder is there to be used by others.
-            (into / file_name).chmod(0o644)
             progress("writing shards", number, shards, "shards")
     if split.is_sharded:
         index = {

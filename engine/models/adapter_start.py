@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from engine.models.folder import read_json
 from engine.problem import BadInput, Problem
+from engine.runs.atomic import settle
 
 Kind = Literal["pissa", "loftq"]
 FOLDERS: dict[Kind, str] = {"pissa": "pissa_init", "loftq": "loftq_init"}
@@ -171,6 +172,8 @@ def write_adapter(folder: Path, tensors: Mapping[str, Any], config: Mapping[str,
     save_file(kept, partial / "adapter_model.safetensors", metadata={"format": "pt"})
     text = json.dumps(dict(config), indent=2, sort_keys=True, default=_plain) + "\n"
     (partial / "adapter_config.json").write_text(text, encoding="utf-8")
+    for file in partial.iterdir():
+        settle(file)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 

@@ -7,6 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+_NEW = 0o644  # who may read and write a new file
+
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the new one, never half.
@@ -29,11 +31,19 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     sync_folder(path.parent)
 
 
+def settle(file: Path) -> None:
+    """Make durable what a library wrote, and readable by all as the files beside it are:
+    safetensors writes for the owner only, and weights are there to be loaded by others too."""
+    os.chmod(file, _NEW)
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
 def _mode_of(path: Path) -> int:
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
-        return 0o644
+        return _NEW
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from engine.events import CheckpointSaved
 from engine.models.adapter_start import start_of
 from engine.problem import JobFault
-from engine.runs.atomic import sync_folder, write_atomic
+from engine.runs.atomic import settle, sync_folder, write_atomic
 from engine.runs.checkpoints import COMPLETE_MARK, list_checkpoints, read_mark
 from engine.runs.session import JobSession
 from engine.training.guards import check_room, is_disk_full, refused_write
@@ -118,7 +118,7 @@ class CheckpointWriter:
         files = {}
         for file in sorted(partial.rglob("*")):
             if file.is_file():
-                _flush(file)
+                settle(file)
                 files[str(file.relative_to(partial))] = file.stat().st_size
         state = trainer.state
         mark = {
@@ -194,7 +194,7 @@ def write_model(trainer: Any, run: Path) -> list[str]:
             if (partial / name).is_dir():
                 shutil.rmtree(run / name, ignore_errors=True)
             else:
-                _flush(partial / name)
+                settle(partial / name)
             os.replace(partial / name, run / name)
         sync_folder(run)
     except BaseException as error:
@@ -216,11 +216,6 @@ def _let_go(checkpoint: Path) -> None:
     shutil.rmtree(going, ignore_errors=True)
     os.rename(checkpoint, going)
     shutil.rmtree(going, ignore_errors=True)
-
-
-def _flush(file: Path) -> None:
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
 
 
 def _last(history: list[dict[str, Any]], key: str) -> float | None:

@@ -42,6 +42,7 @@ def test_everything_that_a_model_folder_needs(
         "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     assert sorted(path.name for path in out.parent.iterdir()) == ["exported"]
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}
     turns = [{"role": "user", "content": "Hi"}]
     texts = [
         AutoTokenizer.from_pretrained(folder).apply_chat_template(turns, tokenize=False)

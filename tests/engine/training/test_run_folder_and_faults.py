@@ -50,6 +50,8 @@ def test_the_folder_and_the_order_of_events(make_config, make_session, tmp_path:
     )
     result = run_training(config, session)
     present = {p.name for p in run.iterdir() if not p.name.startswith(".")}
+    for weights in run.rglob("*.safetensors"):  # safetensors itself writes for the owner only
+        assert weights.stat().st_mode & 0o777 == 0o644
     assert present >= {
         "README.md",
         "adapter_config.json",
