@@ -63,12 +63,15 @@ def show(
     thinking: str = typer.Option("on", "--thinking", help="enable_thinking: on, off or empty."),
 ) -> int:
     """Print one row of a set as a conversation, and as tokens with the trained part marked."""
+    from engine.config import RunConfig
     from engine.datasets import Fill, find_dataset, open_rows
     from engine.datasets.example import RowProblem
 
     out = output()
     info = find_dataset(name, dataset_dir or None)
-    rows = open_rows(info, dataset_dir or None, Fill("Nova", "the Lumen team"))
+    names = RunConfig()
+    fill = Fill(names.identity_name, names.identity_author)
+    rows = open_rows(info, dataset_dir or None, fill)
     if not rows.has(row - 1):
         what = f"{name} has {len(rows):,} rows; there is no row {row:,}."
         raise BadInput(Problem(what, where=name, hint=""))

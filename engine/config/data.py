@@ -73,7 +73,7 @@ class DataGroup:
         goes_with=("identity_author",),
     )
     identity_author: str = setting(
-        "the Lumen team",
+        "Lumen",
         label="Assistant's maker",
         section="Data",
         level="basic",

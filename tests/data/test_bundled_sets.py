@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from engine.config import RunConfig
+from engine.datasets import Fill
 
 DATA = Path(__file__).parents[2] / "data"
 REGISTRY: dict[str, dict[str, Any]] = json.loads(
@@ -124,6 +128,20 @@ def test_identity_names_itself_and_its_maker() -> None:
         assert "{{name}}" in answer and "{{author}}" in answer
     chinese = sum(map(is_chinese, questions))
     assert 0.4 <= chinese / len(rows) <= 0.6
+
+
+def test_identity_reads_well_with_the_first_names() -> None:
+    """As a newcomer's model will say it: no English article in Chinese, none that begins a
+    sentence small."""
+    config = RunConfig()
+    fill = Fill(config.identity_name, config.identity_author)
+    for number, row in enumerate(rows_of("identity"), start=1):
+        text = fill.text(row["output"])
+        if is_chinese(row["instruction"]):
+            assert not re.search(r"\b[a-z]+\b", text), f"row {number}: {text}"
+        else:
+            sentences = re.split(r"(?<=[.!?]) ", text)
+            assert all(one[0].isupper() for one in sentences), f"row {number}: {text}"
 
 
 def test_instructions_show_input_system_and_history() -> None:
