@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
@@ -40,8 +42,23 @@ def saves_dir() -> Path:
 
 
 def program_log() -> Path:
-    """Library output that belongs to no run (the terminal never sees it)."""
-    return state_dir() / "finetui.log"
+    """Library output that belongs to no run (the terminal never sees it). Where the folder can't be
+    written (a home that is read-only), a file of this process in the system's temporary folder."""
+    return log_in(state_dir())
+
+
+@cache
+def log_in(folder: Path) -> Path:
+    """The log in `folder`, which is made; elsewhere where it can't be written. The answer stands
+    while the process lives."""
+    log = folder / "finetui.log"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return log
+    from tempfile import mkdtemp  # here, as opening the screen has no time for it
+
+    return Path(mkdtemp(prefix="finetui-")) / log.name
 
 
 def default_dataset_dir() -> Path:

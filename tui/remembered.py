@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.paths import state_dir
 from engine.runs.atomic import write_atomic
+from tui.language import _
 
 
 @dataclass
@@ -34,9 +35,11 @@ def recall() -> tuple[Remembered, str]:
     except FileNotFoundError:
         return Remembered(), ""
     except (OSError, ValueError) as error:
-        return Remembered(), f"{path} can't be read ({error}); the form starts from its defaults."
+        told = _("{file} can't be read ({why}); the form starts from its defaults.")
+        return Remembered(), told.format(file=path, why=error)
     if not isinstance(record, dict):
-        return Remembered(), f"{path} does not hold the screen's state; it is begun anew."
+        told = _("{file} does not hold the screen's state; it is begun anew.")
+        return Remembered(), told.format(file=path)
     blank = Remembered()
     for item in fields(Remembered):
         value = record.get(item.name)
@@ -46,10 +49,19 @@ def recall() -> tuple[Remembered, str]:
     return blank, ""
 
 
+def log_fault(log: Path) -> str:
+    """A sentence where the program's log had to go elsewhere: then nothing is remembered either."""
+    folder = state_dir()
+    if log.parent == folder:
+        return ""
+    return f"{folder} can't be written: the form is not kept, and the log goes to {log}."
+
+
 def remember(what: Remembered) -> str:
     """Write it down; a sentence where that failed (a full disk must not stop the screen)."""
     try:
         write_atomic(_file(), json.dumps(asdict(what), ensure_ascii=False, indent=1))
     except OSError as error:
-        return f"The form could not be remembered in {_file()}: {error.strerror or error}."
+        told = _("The form could not be remembered in {file}: {why}.")
+        return told.format(file=_file(), why=error.strerror or error)
     return ""

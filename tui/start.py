@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.paths import config_dir, program_log
 from tui import language
 from tui.keys import read_keys
-from tui.remembered import recall
+from tui.remembered import log_fault, recall
 from tui.terminal import (
     LeaveGuard,
     redirect_output,
@@ -36,11 +36,11 @@ def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
     keys, key_fault = read_keys(config_dir() / "keys.toml")
     take_terminal()
     log = program_log()
-    log.parent.mkdir(parents=True, exist_ok=True)
     redirect_output(log)
     app = FinetuiApp(None, None, remembered, keys, theme, model, driver_class=FinetuiDriver)
     register_colours({rgb: pair for rgb, pair in depth_map(current_theme()).items()})
-    app.studio.notes += [note for note in (fault, key_fault) if note]
+    notes = (fault, key_fault, log_fault(log))
+    app.studio.notes += [note for note in notes if note]
     guard = LeaveGuard(lambda _signal: _save(app), deadline=SAVE_SECONDS)
     guard.install()
     try:

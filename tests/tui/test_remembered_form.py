@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.paths import state_dir
-from tui.remembered import Remembered, recall, remember
+from tui.remembered import Remembered, log_fault, recall, remember
 
 
 async def test_the_form_is_there_again_after_a_restart(open_screen) -> None:
@@ -53,3 +53,10 @@ def test_a_folder_that_can_not_be_written_is_told(home: Path, monkeypatch) -> No
     blocked.write_text("", encoding="utf-8")
     monkeypatch.setenv("FINETUI_STATE", os.fspath(blocked / "state"))
     assert "could not be remembered" in remember(Remembered())
+
+
+def test_a_log_that_had_to_go_elsewhere_is_told(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("FINETUI_STATE", str(tmp_path))
+    assert log_fault(tmp_path / "finetui.log") == ""
+    told = log_fault(Path("/tmp/other/finetui.log"))
+    assert told.startswith(f"{tmp_path} can't be written") and "/tmp/other" in told
