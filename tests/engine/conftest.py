@@ -14,6 +14,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import pytest
 
+from tests.engine.listener import Listener
+
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -64,6 +66,21 @@ def _save_llama(folder: Path, seed: int = 3, dtype: str = "float32", **changes: 
     model = LlamaForCausalLM(LlamaConfig(**{**settings, **changes}))
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def make_session() -> Callable[..., tuple[Any, Listener]]:
+    """A job's session and who listens to it; `folder` is its run folder, if it has one."""
+
+    def make(folder: Path | None = None, listener: Listener | None = None) -> tuple[Any, Listener]:
+        from engine.runs.session import JobSession
+
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        listener = listener or Listener()
+        return JobSession("test", folder, listener), listener
+
+    return make
 
 
 @pytest.fixture(scope="session")

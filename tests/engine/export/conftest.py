@@ -1,4 +1,4 @@
-"""Tiny random Llamas (tied and not, fp32 and bf16), adapters made by peft, and a listener."""
+"""Tiny random Llamas (tied and not, fp32 and bf16), and adapters made by peft."""
 
 from __future__ import annotations
 
@@ -61,32 +61,5 @@ def make_config(tmp_path: Path) -> Callable[..., Any]:
             **changes,
         }
         return read_flat(flat, "test").config
-
-    return make
-
-
-class Listener:
-    """A session's listener; `on` may react to an event."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.on: Callable[[Any], None] | None = None
-
-    def __call__(self, event: Any) -> None:
-        self.events.append(event)
-        if self.on is not None:
-            self.on(event)
-
-    def of(self, *kinds: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kinds)]
-
-
-@pytest.fixture
-def make_session() -> Callable[[], tuple[Any, Listener]]:
-    def make() -> tuple[Any, Listener]:
-        from engine.runs.session import JobSession
-
-        listener = Listener()
-        return JobSession("test", None, listener), listener
 
     return make

@@ -1,4 +1,4 @@
-"""A tiny random Llama with a byte-level tokenizer, a few rows, and sessions that listen."""
+"""A tiny random Llama with a byte-level tokenizer, and a few rows."""
 
 from __future__ import annotations
 
@@ -111,32 +111,5 @@ def make_config(model_folder: Path, data_folder: Path) -> Callable[..., Any]:
             **changes,
         }
         return read_flat(flat, "test").config
-
-    return make
-
-
-class Listener:
-    """Collects events; `on` may react to one (stop the run at a step, for instance)."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.on: Callable[[Any], None] | None = None
-
-    def __call__(self, event: Any) -> None:
-        self.events.append(event)
-        if self.on is not None:
-            self.on(event)
-
-    def of(self, *kinds: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kinds)]
-
-
-@pytest.fixture
-def make_session() -> Callable[..., Any]:
-    def make(folder: Path, listener: Listener | None = None) -> tuple[Any, Listener]:
-        from engine.runs.session import JobSession
-
-        listener = listener or Listener()
-        return JobSession("test", folder, listener), listener
 
     return make
