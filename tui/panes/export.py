@@ -44,6 +44,7 @@ class ExportView(JobView):
         self.told.can_focus = False
         self.run = ""
         self._suggested = ""
+        self._suggested_at: tuple[Source, str, str] | None = None
         self.values = {
             "export_dir": "",
             "infer_dtype": "auto",
@@ -81,11 +82,15 @@ class ExportView(JobView):
 
     def _suggest(self) -> None:
         """Name a free folder after the model, unless the person named one: another model may have
-        become the newest, and the last export may lie in this one."""
+        become the newest, and the last export may lie in this one. The disk is asked when one of
+        the two has happened, not for every picture."""
         source, live = self.chosen(), self.studio.jobs.get(self.run)
         if source is None or (live is not None and not live.ended):
             return
-        if self.values["export_dir"] in ("", self._suggested):
+        at = (source, self.run, live.state if live is not None else "")
+        told = self.values["export_dir"]
+        if not told or (told == self._suggested and at != self._suggested_at):
+            self._suggested_at = at
             self.values["export_dir"] = self._suggested = _suggested(source)
 
     def _lines(self) -> list[Line]:
