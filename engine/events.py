@@ -247,7 +247,7 @@ def from_json(line: str) -> Event | None:
     """The event of a line, or None for a line cut in half or of a kind from another version."""
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None

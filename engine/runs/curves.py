@@ -127,6 +127,8 @@ def _from_state(folder: Path) -> list[LogPoint]:
         lines = state.get("log_history")
         points = []
         for line in lines if isinstance(lines, list) else []:
+            if not isinstance(line, dict):
+                continue
             point = parse_point(json.dumps({"max_steps": total, **line}))
             # The trainer's last line sums the run up; its figures are no curve.
             if point is not None and "train_runtime" not in point.watched:

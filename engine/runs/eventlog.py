@@ -68,9 +68,11 @@ class EventLog:
 
 def read_events(path: Path) -> Iterator[Event]:
     """All whole events of a log, in order; a last line cut in half is left out."""
+    if not path.is_file():  # to open a pipe would wait for ever
+        return
     try:
         file = path.open(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return
     with file:
         for line in file:

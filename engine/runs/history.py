@@ -99,7 +99,7 @@ def list_runs(root: Path | None = None) -> list[RunSummary]:
 def find_run(name: str, root: Path | None = None) -> RunSummary | None:
     """The newest run called `name`, or the run whose folder `name` is."""
     folder = Path(name).expanduser()
-    if folder.is_dir() and _MARKS & set(os.listdir(folder)):
+    if _MARKS & set(_names(folder)):
         return read_run(folder)
     return next((run for run in list_runs(root) if run.name == name), None)
 
@@ -180,14 +180,23 @@ def _run_folders(root: Path, depth: int) -> Iterator[Path]:
             and not CHECKPOINT.match(entry.name)
             and entry.name not in _PARTS
             and entry.is_dir(follow_symlinks=True)
+            and not (entry.is_symlink() and _leads_back(entry.path))
         )
     for folder in folders:
         yield from _run_folders(Path(folder), depth - 1)
 
 
+def _leads_back(link: str) -> bool:
+    """Whether a link leads to a folder that it lies in: its runs would be listed over and over."""
+    return Path(link).parent.resolve().is_relative_to(Path(link).resolve())
+
+
 def _names(folder: Path) -> list[str]:
+    """The files and folders in `folder`. Others (a pipe, a link to nowhere) are no part of a run:
+    to open a pipe would wait for ever."""
     try:
-        return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_file() or entry.is_dir()]
     except OSError:
         return []
 

@@ -10,7 +10,7 @@ from typing import Any
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where the file is absent, damaged or holds no object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -69,10 +69,12 @@ def read_trainer_log(path: Path) -> list[LogPoint]:
     """
     if path.is_dir():
         path = path / FILE_NAME
+    if not path.is_file():  # to open a pipe would wait for ever
+        return []
     try:
         with path.open("rb") as file:
             return [point for line in file if (point := parse_point(line)) is not None]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
 
 

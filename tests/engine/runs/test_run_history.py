@@ -25,6 +25,7 @@ from engine.events import (
 )
 from engine.problem import BadInput
 from engine.runs import process
+from engine.runs.curves import read_curves
 from engine.runs.folder import (
     Replacement,
     checkpoint_steps,
@@ -240,3 +241,37 @@ def test_long_logs_are_read_from_their_ends(tmp_path):
     session = JobSession("long", folder, lambda event: None)
     assert session.publish(LogLine(text="next")).seq == 3004
     session.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are files here only on Unix")
+def test_pipes_and_links_are_neither_waited_for_nor_followed_in_circles(tmp_path):
+    good = tmp_path / "m" / "lora" / "good"
+    _own(good, StateChanged(state="done"))
+    (good / "again").symlink_to("..")
+    os.mkfifo(good / "trainer_log.jsonl")
+    os.mkfifo(good / "trainer_state.json")
+    pipe = tmp_path / "m" / "lora" / "pipe"
+    pipe.mkdir()
+    os.mkfifo(pipe / "events.jsonl")
+    lost = tmp_path / "m" / "lora" / "lost"
+    lost.mkdir()
+    (lost / "events.jsonl").symlink_to(tmp_path / "nowhere")
+    assert [run.name for run in list_runs(tmp_path)] == ["good"]
+    assert read_curves(good).steps == ()
+    assert read_curves(pipe).steps == ()
+
+
+def test_a_damaged_run_harms_no_other(tmp_path):
+    nested = "[" * 100_000
+    odd = tmp_path / "m" / "lora" / "odd"
+    odd.mkdir(parents=True)
+    (odd / "events.jsonl").write_text('{"kind": "StateChanged", "x": ' + nested + "\n")
+    (odd / "adapter_config.json").write_text(nested)
+    (odd / "trainer_state.json").write_text(nested)
+    worse = tmp_path / "m" / "lora" / "worse"
+    worse.mkdir()
+    history = [1, "x", {"loss": 1.5, "step": 1}, {"loss": "a", "step": "b"}, None]
+    (worse / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    (worse / "trainer_log.jsonl").mkdir()
+    assert {run.name for run in list_runs(tmp_path)} == {"odd", "worse"}
+    assert read_curves(odd).steps == () and read_curves(worse).losses == (1.5,)
