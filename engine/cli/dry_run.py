@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli.output import output, visible
 from engine.cli.words import amount, memory
-from engine.config import RunConfig, format_value, settings, steps_of, to_flat
+from engine.config import RunConfig, applies, format_value, settings, steps_of, to_flat
 from engine.problem import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ def describe(config: RunConfig) -> None:
     """Print settings that differ from defaults, rows, steps, parameters, memory, the folder."""
     out = output()
     # What is wrong is told before anything is printed, alone.
-    told = (*_rows(config), *_model(config), ("output folder", _folder(config)))
+    told = (
+        *_rows(config),
+        *_model(config),
+        *_models_beside(config),
+        ("output folder", _folder(config)),
+    )
     out.say("settings that differ from their defaults")
     known = settings()
     flat = to_flat(config, only_changed=True)
@@ -51,10 +57,14 @@ def _rows(config: RunConfig) -> list[tuple[str, str]]:
 def _read_rows(config: RunConfig) -> list[tuple[str, str]]:
     """Every row is converted as for the run, so that what can't be used is told now."""
     from engine.datasets.preparation import select, split
-    from engine.datasets.preparation_words import stop_at_bad
+    from engine.datasets.preparation_words import check_reads, stop_at_bad
 
     chosen = select(config, config.datasets)
     stop_at_bad(config, chosen.dropped)
+    if any(example.media for _name, example in chosen.examples):
+        encoder = _encoder(config)
+        if encoder is not None:
+            check_reads(encoder, config.stage, chosen.examples)
     rows = len(chosen.examples)
     if not rows:
         first = chosen.dropped[0] if chosen.dropped else "the sets are empty"
@@ -175,16 +185,51 @@ def _model(config: RunConfig) -> list[tuple[str, str]]:
     ]
 
 
+# Settings that name a model beside the trained one, and what it is to the run.
+_BESIDE = {"ref_model": "reference", "teacher_model": "teacher", "reward_model": "reward model"}
+
+
+def _models_beside(config: RunConfig) -> list[tuple[str, str]]:
+    """The models that the run reads beside its own. Raises BadInput for a folder that is none."""
+    told = []
+    for setting, title in _BESIDE.items():
+        name = (getattr(config, setting) or "").strip()
+        if name and applies(config, setting):
+            told.append((title, _model_beside(config, setting, name)))
+    return told
+
+
+def _model_beside(config: RunConfig, setting: str, name: str) -> str:
+    from engine import models
+    from engine.models.locate import names_folder
+    from engine.training.second_model import blamed_on
+
+    folder = Path(name).expanduser()
+    kind = config.reward_model_type if setting == "reward_model" else "full"
+    if kind == "api" or (kind == "lora" and folder.is_dir()):
+        return name
+    with blamed_on(setting):
+        if kind == "lora":
+            models.check_adapter(folder)
+        try:
+            return models.resolve(name).name
+        except BadInput as error:
+            if names_folder(name):
+                raise
+            return f"{name}: {error.problem.what}"  # a hub's: fetched when the run begins
+
+
 def _folder(config: RunConfig) -> str:
     from engine.runs.folder import planned_folder, refuse_earlier_run, resumed_folder
+    from engine.training.resume import find_resume
 
     resume = config.resume_from_checkpoint
-    from pathlib import Path
-
     if config.output_dir:
         folder = Path(config.output_dir).expanduser()
         refuse_earlier_run(config, folder)
-        return str(folder)
-    if isinstance(resume, str) and resume:
-        return str(resumed_folder(Path(resume)))
-    return str(planned_folder(config))
+    elif isinstance(resume, str) and resume:
+        folder = resumed_folder(Path(resume))
+    else:
+        folder = planned_folder(config)
+    going_on = find_resume(resume, folder)
+    return str(folder) if going_on is None else f"{folder}, from step {going_on.step:,} on"
