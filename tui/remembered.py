@@ -54,7 +54,8 @@ def log_fault(log: Path) -> str:
     folder = state_dir()
     if log.parent == folder:
         return ""
-    return f"{folder} can't be written: the form is not kept, and the log goes to {log}."
+    told = _("{folder} can't be written: the form is not kept, and the log goes to {file}.")
+    return told.format(folder=folder, file=log)
 
 
 def remember(what: Remembered) -> str:
