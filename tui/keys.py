@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tui.actions import BY_ID, Action, in_scope
+from tui.language import _, listed
 
 _KEY_SIGNS = {
     "question_mark": "?",
@@ -63,11 +64,13 @@ def read_keys(path: Path) -> tuple[Keys, str | None]:
     except FileNotFoundError:
         return Keys(), None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return Keys(), f"{path}: the keys can't be read ({error}); the usual ones are in force."
+        told = _("{file}: the keys can't be read ({why}); the usual ones are in force.")
+        return Keys(), told.format(file=path, why=error)
     own = {name: str(key) for name, key in table.items() if name in BY_ID}
     strangers = sorted(set(table) - set(own))
     if strangers:
-        return Keys(own), f"{path}: there is no action named {', '.join(strangers)}."
+        told = _("{file}: there is no action named {names}.")
+        return Keys(own), told.format(file=path, names=listed(strangers))
     return Keys(own), None
 
 

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from types import MappingProxyType
 
+from tui.language import _, listed, named
 from tui.theme.locate import themes_dir
 from tui.theme.roles import FALLBACK, ROLES, TERMINAL_OWN, Shade, Theme
 
@@ -42,21 +43,24 @@ def load_theme(name: str, folders: tuple[Path, ...] = ()) -> tuple[Theme, str | 
         warning = str(error)
     if name != DEFAULT_THEME:
         try:
-            return read_theme(_find(DEFAULT_THEME, ())), f"{warning}; using {DEFAULT_THEME}"
+            return read_theme(_find(DEFAULT_THEME, ())), _("{why}; using {theme}").format(
+                why=warning, theme=DEFAULT_THEME
+            )
         except BrokenTheme as error:
             warning = f"{warning}; {error}"
-    return FALLBACK, f"{warning}; using plain colours"
+    return FALLBACK, _("{why}; using plain colours").format(why=warning)
 
 
 def _find(name: str, folders: tuple[Path, ...]) -> Path:
     if not _NAME.fullmatch(name):
-        raise BrokenTheme(f"theme {name!r}: not a theme's name")
+        raise BrokenTheme(_("theme {name}: not a theme's name").format(name=repr(name)))
     for folder in (*folders, themes_dir()):
         file = folder / f"{name}.toml"
         if file.is_file():
             return file
-    known = ", ".join(theme_names(folders)) or "none"
-    raise BrokenTheme(f"theme {name!r}: no such theme (there are: {known})")
+    known = listed(theme_names(folders)) or "–"
+    told = _("theme {name}: no such theme (there are: {known})")
+    raise BrokenTheme(told.format(name=repr(name), known=known))
 
 
 def read_theme(file: Path) -> Theme:
@@ -67,20 +71,20 @@ def read_theme(file: Path) -> Theme:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BrokenTheme(f"theme {file.name}: {error}") from error
+        raise _broken(file, "{why}", why=error) from error
     unknown = sorted(set(content) - {"dark", "background", "roles"})
     if unknown:
-        raise BrokenTheme(f"theme {file.name}: unknown entry {unknown[0]!r}")
+        raise _broken(file, _("unknown entry {name}"), name=repr(unknown[0]))
     dark = content.get("dark", True)
     if not isinstance(dark, bool):
-        raise BrokenTheme(f"theme {file.name}: dark is true or false")
+        raise _broken(file, _("dark is true or false"))
     roles = content.get("roles")
     if not isinstance(roles, dict):
-        raise BrokenTheme(f"theme {file.name}: no [roles] table")
+        raise _broken(file, _("no [roles] table"))
     if strange := sorted(set(roles) - set(ROLES)):
-        raise BrokenTheme(f"theme {file.name}: unknown role {strange[0]!r}")
+        raise _broken(file, _("unknown role {name}"), name=repr(strange[0]))
     if missing := [role for role in ROLES if role not in roles]:
-        raise BrokenTheme(f"theme {file.name}: role {missing[0]!r} is missing")
+        raise _broken(file, _("role {name} is missing"), name=repr(missing[0]))
     shades = {role: _shade(roles[role], role, file) for role in ROLES}
     background = content.get("background")
     shade = None if background is None else _shade(background, "background", file)
@@ -104,6 +108,10 @@ def _shade(value: object, role: str, file: Path) -> Shade:
         ):
             rgb = (int(true[1:3], 16), int(true[3:5], 16), int(true[5:7], 16))
             return Shade(rgb, index256, index16)
-    raise BrokenTheme(
-        f'theme {file.name}: {role} is "terminal" or ["#rrggbb", 0 to 255, 0 to 15], not {value!r}'
-    )
+    told = _('{role} is "terminal" or ["#rrggbb", 0 to 255, 0 to 15], not {value}')
+    raise _broken(file, told, role=role, value=repr(value))
+
+
+def _broken(file: Path, told: str, **parts: object) -> BrokenTheme:
+    """What is wrong with which file, as one sentence in the screen's language."""
+    return BrokenTheme(f"{_('theme')} {named(file.name, told.format(**parts))}")
