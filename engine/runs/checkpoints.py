@@ -23,6 +23,7 @@ class Checkpoint:
     `size` is in bytes. `loss` is the last training loss logged before it, `eval_loss` the
     validation loss at its step; None where unknown. `resumable` is False for a checkpoint that
     holds weights only (`save_only_model`). `best` marks the one with the best validation so far.
+    `saved` is when it was written, in unix seconds (0 where it does not say).
     """
 
     step: int
@@ -33,6 +34,7 @@ class Checkpoint:
     eval_loss: float | None = None
     resumable: bool = False
     best: bool = False
+    saved: float = 0.0
 
 
 def read_mark(checkpoint: Path) -> dict[str, Any] | None:
@@ -55,22 +57,24 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
         return []
     found = []
     best: int | None = None
+    newest = 0.0
     for step, path in sorted(folders):
         if not path.is_dir():
             continue
         mark = read_mark(path)
         found.append(_describe(step, path, mark))
-        if mark is not None:
-            best = mark.get("best_step")  # the newest word counts
+        if mark is not None and found[-1].saved >= newest:
+            newest, best = found[-1].saved, mark.get("best_step")  # the newest word counts
     return [replace(c, best=c.complete and c.step == best) for c in found]
 
 
 def newest_complete(run: Path, resumable: bool = True) -> Checkpoint | None:
-    """The complete checkpoint with the highest step; with `resumable`, one that can go on."""
-    for checkpoint in reversed(list_checkpoints(run)):
-        if checkpoint.complete and (checkpoint.resumable or not resumable):
-            return checkpoint
-    return None
+    """The complete checkpoint that was written last; with `resumable`, one that can go on.
+
+    That is the highest step, but for a run that was resumed from an earlier one than it had.
+    """
+    able = (c for c in list_checkpoints(run) if c.complete and (c.resumable or not resumable))
+    return max(able, key=lambda c: (c.saved, c.step), default=None)
 
 
 def _describe(step: int, path: Path, mark: dict[str, Any] | None) -> Checkpoint:
@@ -84,6 +88,7 @@ def _describe(step: int, path: Path, mark: dict[str, Any] | None) -> Checkpoint:
         loss=_number(mark.get("loss")),
         eval_loss=_number(mark.get("eval_loss")),
         resumable=bool(mark.get("resumable")),
+        saved=_number(mark.get("saved")) or 0.0,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +42,13 @@ def assemble(
     inputs: Inputs,
     resume: Resume | None,
     log: TrainerLog,
+    begun: Callable[[], None],
 ) -> Assembled:
     """Load the model and build the stage's trainer over the rows of `inputs`.
 
-    Curves go into `log`, checkpoints into `folder`. Raises BadInput or JobFault for a model that
-    can't be loaded or a stage that can't be built from it.
+    Curves go into `log`, checkpoints into `folder`; `begun` is called before the first step.
+    Raises BadInput or JobFault for a model that can't be loaded or a stage that can't be built
+    from it.
     """
     from engine.telemetry import memory_left
     from engine.training.attention import ON_ROWS, on_rows
@@ -62,7 +65,7 @@ def assemble(
     gate = Gate(session, guards=(watch.check,))
     pace = Pace(resume.elapsed if resume else 0.0, paused=lambda: gate.paused_seconds)
     description = _description(config, inputs, loaded)
-    voice = RunCallback(session, log, pace, description)
+    voice = RunCallback(session, log, pace, description, begun)
     trackers = _trackers(config, session, folder, description, resume)
     rows = inputs.rows
     evaluation = to_dataset(rows.eval) if len(rows.eval) else None
@@ -86,6 +89,7 @@ def assemble(
                 keep=config.save_total_limit,
                 threads=loaded.threads,
                 elapsed=lambda: pace.elapsed,
+                resumed=resume.path if resume else None,
             ),
             resume=resume,
             callbacks=[voice, trackers],

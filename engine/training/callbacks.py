@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback
@@ -22,16 +23,23 @@ _SPEED = ("_runtime", "_samples_per_second", "_steps_per_second", "_tokens_per_s
 class RunCallback(TrainerCallback):
     """Publishes steps and evaluations, the log file first; keeps the trainer's bookkeeping.
 
-    `description` is published once the number of steps is known.
+    `description` is published once the number of steps is known. `begun` is called when everything
+    is loaded, a checkpoint to go on from included, before the first step.
     """
 
     def __init__(
-        self, session: JobSession, log: TrainerLog, pace: Pace, description: dict[str, Any]
+        self,
+        session: JobSession,
+        log: TrainerLog,
+        pace: Pace,
+        description: dict[str, Any],
+        begun: Callable[[], None],
     ) -> None:
         self._session = session
         self._log = log
         self._pace = pace
         self._description = description
+        self._begun = begun
         self.trainer: Any = None  # set once the trainer stands; it is built with its callbacks
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -42,6 +50,7 @@ class RunCallback(TrainerCallback):
                 epochs=state.max_steps / max(1, self.trainer.steps_per_epoch),
             )
         )
+        self._begun()
         resume = self.trainer.resume
         self._pace.begin()
         if resume is not None:

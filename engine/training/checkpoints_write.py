@@ -36,7 +36,9 @@ class CheckpointWriter:
 
     `keep` is `save_total_limit`: so many are kept, the newest ones, plus the best one; None keeps
     all. `threads` is the number of CPU threads that sums are made with (kept on resume).
-    `elapsed` tells the seconds of training so far, earlier sittings included.
+    `elapsed` tells the seconds of training so far, earlier sittings included. `resumed` is the
+    checkpoint that the run goes on from: those behind it in this folder belong to a course that
+    was given up. They are written anew when the run comes to them, and are the first to go.
     """
 
     def __init__(
@@ -47,13 +49,19 @@ class CheckpointWriter:
         keep: int | None,
         threads: int,
         elapsed: Callable[[], float],
+        resumed: Path | None = None,
     ) -> None:
         self.run = run
         self._session = session
         self._keep = keep
         self._threads = threads
         self._elapsed = elapsed
-        self.last_step = 0  # of the newest checkpoint that is complete
+        begun = (read_mark(resumed) if resumed is not None else None) or {}
+        self._saved = float(begun.get("saved", 0.0))
+        here = resumed is not None and resumed.parent.resolve() == run.resolve()
+        self._begin = int(begun.get("step", 0)) if here else 0
+        self._written: set[int] = set()
+        self.last_step = self._begin  # of the newest checkpoint that is complete
 
     def write(self, trainer: Any, *, with_optimiser: bool, stopped: bool = False) -> Path:
         """Write `checkpoint-N` for the trainer's last whole step; returns its folder.
@@ -63,7 +71,7 @@ class CheckpointWriter:
         """
         step = trainer.state.global_step
         final = self.run / f"checkpoint-{step}"
-        there = read_mark(final)
+        there = read_mark(final) if self._is_own(step) else None
         if there is not None and (there.get("resumable") or not with_optimiser):
             self._note_pending(final, there, trainer)
             self.last_step = step
@@ -79,7 +87,7 @@ class CheckpointWriter:
             self._fill(trainer, partial, final, with_optimiser)
             size = self._mark(trainer, partial, with_optimiser)
             if final.exists():
-                _let_go(final)  # incomplete, or weights only where more is wanted
+                _let_go(final)  # incomplete, of another course, or weights only
             os.rename(partial, final)
             sync_folder(self.run)
         except BaseException as error:
@@ -88,6 +96,7 @@ class CheckpointWriter:
                 raise refused_write(self.run, needed) from error
             raise
         self.last_step = step
+        self._written.add(step)
         self._session.publish(
             CheckpointSaved(step=step, path=str(final), size=size, seconds=time.monotonic() - began)
         )
@@ -121,8 +130,11 @@ class CheckpointWriter:
                 settle(file)
                 files[str(file.relative_to(partial))] = file.stat().st_size
         state = trainer.state
+        # Never before the one it goes on from, whatever another machine's clock says.
+        self._saved = max(time.time(), self._saved + 0.001)
         mark = {
             "step": state.global_step,
+            "saved": self._saved,
             "files": files,
             "resumable": with_optimiser,
             "loss": _last(state.log_history, "loss"),
@@ -142,10 +154,15 @@ class CheckpointWriter:
             mark = mark | {"evaluation_pending": True}
             write_atomic(final / COMPLETE_MARK, json.dumps(mark, indent=1, sort_keys=True))
 
+    def _is_own(self, step: int) -> bool:
+        """Whether a checkpoint lies on the course of this run."""
+        return step in self._written or step <= self._begin
+
     def _rotate(self, best: int | None) -> None:
         if not self._keep or self._keep < 1:
             return
         complete = [c for c in list_checkpoints(self.run) if c.complete]
+        complete.sort(key=lambda c: (self._is_own(c.step), c.step))
         for old in complete[: -self._keep]:
             if old.step != best:
                 _let_go(old.path)

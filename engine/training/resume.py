@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.faults.files import wrong_shape
 from engine.problem import BadInput, Problem
 from engine.runs.checkpoints import list_checkpoints, newest_complete, read_mark
 
@@ -124,9 +125,15 @@ def load_adapter_weights(model: Any, checkpoint: Path) -> bool:
     if not isinstance(model, PeftModel) or not weights.is_file():
         return False
     name = model.active_adapters[0]
-    result: Any = set_peft_model_state_dict(
-        model, load_file(weights, device="cpu"), adapter_name=name
-    )
+    stored = load_file(weights, device="cpu")
+    try:
+        result: Any = set_peft_model_state_dict(model, stored, adapter_name=name)
+    except RuntimeError as error:
+        problem = wrong_shape(error)
+        if problem is None:
+            raise
+        told = replace(problem, where=str(checkpoint), setting="resume_from_checkpoint")
+        raise BadInput(told) from error
     # A frozen adapter on the same base (a reward model's) is no part of a checkpoint.
     lacking = [key for key in result.missing_keys if _OF_AN_ADAPTER(key) and f".{name}." in key]
     if result.unexpected_keys or lacking:

@@ -65,11 +65,16 @@ def _run(config: RunConfig, session: JobSession, folder: Path) -> dict[str, Any]
     sweep(folder)
     resume = _find_resume(config, session, folder)
     inputs = read_inputs(config, session)
-    ready = assemble(config, session, folder, inputs, resume, log)
+
+    def describe() -> None:
+        write_atomic(folder / "training_args.yaml", write_yaml(config))
+
+    ready = assemble(config, session, folder, inputs, resume, log, begun=describe)
     trainer = ready.trainer
     with ready.trackers, LeakWatch(config, session, len(inputs.rows.eval)):
         try:
-            write_atomic(folder / "training_args.yaml", write_yaml(config))
+            if resume is None:
+                describe()  # a resumed run keeps its settings until its checkpoint is loaded
             trainer.train(resume_from_checkpoint=str(resume.path) if resume else None)
             results = measure(config, session, trainer, ready.pace.elapsed)
         except (Stopped, FinetuiError) as end:

@@ -199,6 +199,43 @@ def test_resume_from_a_chosen_checkpoint(make_config, make_session, tmp_path: Pa
     assert again.of(StepLogged)[0].elapsed > whole.of(StepLogged)[1].elapsed
 
 
+def test_a_course_that_was_given_up_is_written_anew_and_goes_first(
+    make_config, make_session, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run_training(make_config(max_steps=8, save_steps=2), make_session(run)[0])
+    old = {c.step: c.saved for c in list_checkpoints(run)}
+    back = {"max_steps": 8, "resume_from_checkpoint": str(run / "checkpoint-2")}
+    pile = make_config().gradient_accumulation_steps
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        StopAt(patch, 3 * pile + 1)
+        changed = make_config(**back, save_steps=2, learning_rate=1e-5)
+        run_training(changed, make_session(run)[0])
+    found = {c.step: c.saved for c in list_checkpoints(run)}
+    assert found[4] > max(old.values()) and found[8] == old[8]
+    assert newest_complete(run).step == max(found, key=found.get) == 5
+    # With a limit, what was just saved stays; checkpoints of the old course make room.
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        StopAt(patch, pile + 1)
+        limited = make_config(**back, save_steps=100, save_total_limit=2)
+        run_training(limited, make_session(run)[0])
+    assert [c.step for c in list_checkpoints(run)] == [2, 3]
+
+
+def test_a_resume_that_can_not_begin_leaves_the_runs_settings(
+    make_config, make_session, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run_training(make_config(max_steps=2, save_steps=1), make_session(run)[0])
+    written = (run / "training_args.yaml").read_bytes()
+    other = make_config(max_steps=4, lora_rank=2, resume_from_checkpoint=True)
+    with pytest.raises(Exception):  # noqa: B017 - whichever library finds it first
+        run_training(other, make_session(run)[0])
+    assert (run / "training_args.yaml").read_bytes() == written
+    run_training(make_config(max_steps=4, resume_from_checkpoint=True), make_session(run)[0])
+    assert "max_steps: 4" in (run / "training_args.yaml").read_text(encoding="utf-8")
+
+
 def test_resuming_a_finished_run_trains_nothing_more(
     make_config, make_session, tmp_path: Path
 ) -> None:
