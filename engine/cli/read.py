@@ -30,7 +30,7 @@ def read_words(words: Sequence[str] | None) -> RunConfig:
     """
     words = list(words or ())
     read: Read
-    if words and ("=" not in words[0] or Path(words[0]).is_file()):
+    if names_file(words):
         read = read_file(Path(words[0]).expanduser(), words[1:])
     else:
         form = defaults_for_form()
@@ -44,6 +44,11 @@ def read_words(words: Sequence[str] | None) -> RunConfig:
     for note in read.notes:
         output().tell(f"note: {visible(note)}")
     return read.config
+
+
+def names_file(words: Sequence[str] | None) -> bool:
+    """Whether a command line begins with a FILE and not with a setting."""
+    return words is not None and any("=" not in word or Path(word).is_file() for word in words[:1])
 
 
 def checked(config: RunConfig, job: str) -> RunConfig:

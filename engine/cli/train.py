@@ -23,15 +23,19 @@ def train(
         False, "--dry-run", help="Read and check everything, print what would run, and stop."
     ),
     resume: str = typer.Option(
-        "", "--resume", metavar="PATH", help="Go on from a run folder or one of its checkpoints."
+        "",
+        "--resume",
+        metavar="PATH",
+        help="Go on from a run folder or one of its "
+        "checkpoints; without a FILE, with that run's settings.",
     ),
 ) -> int:
     """Train a model as a file or key=value settings describe."""
-    from engine.cli.read import check_inputs, checked, read_words
+    from engine.cli.read import check_inputs, checked, names_file, read_words
     from engine.worker import TrainJob
 
-    if resume and not words:
-        words = [str(_settings_of(Path(resume)))]
+    if resume and not names_file(words):
+        words = [str(_settings_of(Path(resume))), *(words or ())]
     config = replace(read_words(words), do_train=True)
     if resume:
         home = str(_run_of(Path(resume)))

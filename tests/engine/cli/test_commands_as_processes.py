@@ -142,6 +142,14 @@ def test_a_run_or_checkpoint_that_is_not_there(finetui):
     assert "resumed" in _one_error(finetui("train", "--resume", "saves/x/checkpoint-5"), 2)
 
 
+def test_settings_beside_resume_change_the_runs_own(finetui):
+    run = finetui.work / "saves" / "x"
+    run.mkdir(parents=True)
+    (run / "training_args.yaml").write_text("model_name_or_path: demo\ndataset: its_own\n")
+    refused = _one_error(finetui("train", "--resume", "saves/x", "max_steps=9", "--dry-run"), 2)
+    assert "its_own" in refused
+
+
 def test_debug_shows_the_traceback(finetui):
     done = finetui("runs", "show", "none", "--debug")
     assert done.returncode == 2 and "Traceback" in done.stderr
