@@ -25,11 +25,16 @@ FOLDER = typer.Option("", "--dataset-dir", help="The folder with dataset_info.js
 def datasets(context: typer.Context, dataset_dir: str = FOLDER) -> int:
     """List the sets of a dataset folder, with their rows and what they suit."""
     if context.invoked_subcommand is None:
-        return _list(dataset_dir)
+        return listed(dataset_dir)
+    # Given before the command it holds for the command; what stands behind it wins.
+    if dataset_dir:
+        context.default_map = {context.invoked_subcommand: {"dataset_dir": dataset_dir}}
     return 0
 
 
-def _list(dataset_dir: str) -> int:
+@app.command("list")
+def listed(dataset_dir: str = FOLDER) -> int:
+    """List the sets, as `finetui datasets` alone does."""
     from engine.datasets import list_datasets
 
     out = output()
@@ -63,13 +68,13 @@ def show(
     thinking: str = typer.Option("on", "--thinking", help="enable_thinking: on, off or empty."),
 ) -> int:
     """Print one row of a set as a conversation, and as tokens with the trained part marked."""
-    from engine.config import RunConfig
+    from engine.config import defaults_for_form
     from engine.datasets import Fill, find_dataset, open_rows
     from engine.datasets.example import RowProblem
 
     out = output()
     info = find_dataset(name, dataset_dir or None)
-    names = RunConfig()
+    names = defaults_for_form()
     fill = Fill(names.identity_name, names.identity_author)
     rows = open_rows(info, dataset_dir or None, fill)
     if not rows.has(row - 1):

@@ -25,11 +25,13 @@ _GLYPHS = {"done": "✓", "stopped": "■", "failed": "✗", "running": "●", "
 def runs(context: typer.Context) -> int:
     """List the runs, the newest first, with their state and last loss."""
     if context.invoked_subcommand is None:
-        return _list()
+        return listed()
     return 0
 
 
-def _list() -> int:
+@app.command("list")
+def listed() -> int:
+    """List the runs, as `finetui runs` alone does."""
     from engine.runs.history import list_runs
 
     found = list_runs()

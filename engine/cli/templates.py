@@ -24,11 +24,13 @@ app = typer.Typer(
 def templates(context: typer.Context) -> int:
     """List the names that `template` may hold, and where each text comes from."""
     if context.invoked_subcommand is None:
-        return _list()
+        return listed()
     return 0
 
 
-def _list() -> int:
+@app.command("list")
+def listed() -> int:
+    """List the names, as `finetui templates` alone does."""
     from engine.datasets.templates import named_templates
     from engine.datasets.templates.package import at_hand
 
