@@ -30,6 +30,7 @@ from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import about, compact, thousands
+from tui.widgets.text_safe import wrap_spans
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -71,6 +72,10 @@ class SettingsForm(FormList):
 
     def action_load_yaml(self) -> None:
         self.hand_on("load_yaml")
+
+
+# Rows of the live lines with their frame; up to two more where they need them.
+OUTCOME_ROWS = 4
 
 
 class SettingsView(ModelPicks):
@@ -203,7 +208,12 @@ class SettingsView(ModelPicks):
             told.append([(self._memory_words(), "text")])
         else:
             told[-1] = [(f"{lines[-1]} · {self._memory_words()}", "text")]
+        room = max(20, self.outcome.content_width - 2)
+        told = [part for line in told for part in wrap_spans(line, room)]
         self.outcome.set_lines(told)
+        # The narrow one has an edge less.
+        edges = 1 if self.outcome.border == "rule" else 2
+        self.outcome.styles.height = max(OUTCOME_ROWS, min(len(told) + edges, OUTCOME_ROWS + 2))
 
     def _memory_words(self) -> str:
         studio = self.studio
@@ -211,7 +221,8 @@ class SettingsView(ModelPicks):
         if studio.steps is not None:
             seconds = studio.seconds_per_run(studio.steps.total)
             if seconds is not None:
-                words += f"   {_('about')} {about(seconds)} {_('on this machine')}"
+                told = _("about {time} on this machine").format(time=about(seconds))
+                words += f"   {told}"
         return words
 
     # Editing

@@ -20,6 +20,17 @@ async def form_of(shown) -> SettingsView:
     return view
 
 
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (60, 24)])
+async def test_the_live_lines_are_whole_on_a_small_screen(open_screen, size) -> None:
+    async with open_screen(size) as shown:
+        view = await form_of(shown)
+        await shown.settle()
+        told = view.outcome
+        drawn = [told.content_line(y, told.content_width) for y in range(told.content_height)]
+        text = " ".join("".join(part for part, _ in line).strip() for line in drawn).rstrip()
+        assert "…" not in text and text.endswith(" free"), text
+
+
 async def test_the_form_shows_what_applies_with_help_and_outcome(open_screen) -> None:
     async with open_screen() as shown:
         view = await form_of(shown)
