@@ -192,5 +192,9 @@ class Replacement:
     def discard(self) -> None:
         """The new run stands: the earlier one is gone."""
         if self._open:
-            shutil.rmtree(self._aside, ignore_errors=True)
+            # Under another name first: what is half gone must never be put back.
+            going = self._aside.with_name(f"{_SET_ASIDE}.removing")
+            shutil.rmtree(going, ignore_errors=True)
+            self._aside.rename(going)
+            shutil.rmtree(going, ignore_errors=True)
             self._open = False

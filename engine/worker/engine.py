@@ -118,6 +118,8 @@ class Engine:
             if isinstance(job, TrainJob) and self.works_in(folder):
                 folder = None  # its log and its claim are the other job's
                 raise BadInput(AT_WORK)
+            if isinstance(job, TrainJob) and folder is not None:
+                Replacement(folder).put_back()  # of a process that was killed before its first step
         except (FinetuiError, OSError) as error:
             fault = error
         with self._wake:
@@ -331,7 +333,9 @@ class Engine:
         if unexpected:
             with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
                 file.write(details + "\n")
-        problem, smaller = recovery.offer(entry.info.job, entry.info.folder, error, problem)
+        # Where the run that was to be replaced is back, its checkpoints are not this job's.
+        folder = entry.info.folder if entry.replaces is None else None
+        problem, smaller = recovery.offer(entry.info.job, folder, error, problem)
         entry.session.publish(
             JobFailed(
                 what=problem.what,

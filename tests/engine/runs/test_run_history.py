@@ -121,6 +121,18 @@ def test_a_replaced_run_comes_back_when_the_new_one_makes_no_step(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_is_half_gone_is_never_put_back(tmp_path, monkeypatch):
+    (tmp_path / "checkpoint-7").mkdir()
+    replaced = Replacement(tmp_path)
+    replaced.set_aside()
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed while it removes
+    replaced.discard()
+    (tmp_path / "checkpoint-7").mkdir()
+    Replacement(tmp_path).put_back()
+    assert not list((tmp_path / "checkpoint-7").iterdir())
+    assert [p.name for p in tmp_path.glob(".*")] == [".replaced.removing"]
+
+
 def test_own_runs_tell_their_state_from_their_events(tmp_path):
     lora = tmp_path / "Tiny" / "lora"
     _own(lora / "done", DESCRIBED, StateChanged(state="training"), _step(20, 0.5),

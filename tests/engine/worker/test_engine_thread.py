@@ -25,6 +25,7 @@ from engine.events import (
 from engine.problem import BadInput, JobFault, Problem, Stopped
 from engine.runs import process
 from engine.runs.eventlog import read_events
+from engine.runs.folder import Replacement
 from engine.worker import ChatJob, ChatMessage, Engine, EvaluateJob, TrainJob
 
 REPO = Path(__file__).parents[3]
@@ -276,6 +277,8 @@ def test_an_earlier_run_is_untouched_by_a_job_that_can_not_begin(watched, tmp_pa
         (session.folder / "trainer_log.jsonl").write_text("new\n")
         if job.config.stage == "dpo":
             raise BadInput(Problem("The dataset is missing."))
+        if job.config.stage == "rm":
+            raise MemoryError
         step = StepLogged(step=1, total_steps=1, loss=1.0, learning_rate=1.0, epoch=1.0)
         session.publish(step)
         return {}
@@ -291,10 +294,30 @@ def test_an_earlier_run_is_untouched_by_a_job_that_can_not_begin(watched, tmp_pa
     assert w.states(failing)[-1] == "failed"
     assert (tmp_path / "run" / "trainer_log.jsonl").read_text() == "old\n"
     assert (tmp_path / "run" / "checkpoint-5").is_dir()
+    # Nor is it offered as what the failed one goes on from, with a smaller micro-batch.
+    hungry = {**vars(config), "stage": "rm", "recover_from_oom": "ask"}
+    without_memory = w.engine.submit(TrainJob(SimpleNamespace(**hungry)))
+    w.ended(without_memory)
+    assert w.of(JobFailed, without_memory)[-1].smaller == {}
     replacing = w.engine.submit(TrainJob(config))
     w.ended(replacing)
     assert (tmp_path / "run" / "trainer_log.jsonl").read_text() == "new\n"
     assert not (tmp_path / "run" / "checkpoint-5").exists()
+
+
+def test_a_run_whose_replacement_was_killed_is_back(watched, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "trainer_log.jsonl").write_text("old\n")
+    (folder / "checkpoint-5").mkdir()
+    Replacement(folder).set_aside()  # and then the process is killed
+    assert not (folder / "checkpoint-5").exists()
+    w = watched(train=lambda job, session, kept: {})
+    refused = w.engine.submit(TrainJob(_config(output_dir="run")))
+    w.ended(refused)
+    assert "already holds a run" in w.of(JobFailed, refused)[0].what
+    assert (folder / "trainer_log.jsonl").read_text() == "old\n"
+    assert (folder / "checkpoint-5").is_dir()
 
 
 def test_a_score_of_a_run_keeps_that_runs_log(watched, tmp_path):
