@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.datasets.fetching import LineBroke, Opened, fetch_file
+from engine.datasets.fetching import LineBroke, Stream, fetch_file
 from engine.installed import install_command
 from engine.paths import cache_dir
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
@@ -72,12 +72,12 @@ def fetch_cloud(
 
 
 @contextmanager
-def _opened(system: Any, path: str, start: int) -> Iterator[Opened]:
+def _opened(system: Any, path: str, start: int) -> Iterator[Stream]:
     with system.open(path, "rb") as file:
         if start:
             file.seek(start)
         try:
-            yield True, iter(lambda: file.read(_PIECE), b"")
+            yield Stream(False, iter(lambda: file.read(_PIECE), b""))
         except (ConnectionError, TimeoutError) as error:
             raise LineBroke(str(error)) from error
 

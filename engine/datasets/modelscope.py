@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.datasets.fetching import LineBroke, Opened, fetch_file
+from engine.datasets.fetching import LineBroke, Stream, fetch_file
 from engine.datasets.files import SUFFIXES
 from engine.datasets.index.packed import inner_suffix
 from engine.installed import install_command
@@ -103,7 +103,7 @@ def _wanted(path: str, folder: str | None) -> bool:
 
 
 @contextmanager
-def _opened(api: Any, repo: str, path: str, start: int) -> Iterator[Opened]:
+def _opened(api: Any, repo: str, path: str, start: int) -> Iterator[Stream]:
     import modelscope_hub as ms
     import requests
 
@@ -112,7 +112,7 @@ def _opened(api: Any, repo: str, path: str, start: int) -> Iterator[Opened]:
     try:
         answer = api.legacy.download_stream(repo, "dataset", path, MASTER, headers=headers)
         with answer:
-            yield answer.status_code == 206, answer.iter_content(_PIECE)
+            yield Stream(answer.status_code != 206, answer.iter_content(_PIECE))
     except (ms.NetworkError, ms.ServerError, ms.RateLimitError, requests.RequestException) as error:
         raise LineBroke(str(error)) from error
 

@@ -11,27 +11,25 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.datasets.fetching import CheckStop, LineBroke, Stream
 from engine.models.folder import read_json
 from engine.models.hub_cache import hub_cache_dir, model_cache
 from engine.models.licence import licence_of
 from engine.models.places import Place, remember_place
 from engine.models.remote_code import check_own_code, is_trusted, needs_own_code
 from engine.models.transfer import (
-    CheckStop,
-    LineBroke,
     Progress,
     RemoteFile,
-    Stream,
     Tally,
     check_space,
     check_weights,
     choices_hint,
     fetch,
     short,
+    silent,
     unreachable,
     wanted,
 )
@@ -107,7 +105,7 @@ class _Download:
         check_weights(self.model, files, f"{hub_endpoint()}/{self.model}")
         snapshot = self.root / "snapshots" / self.commit
         chosen = wanted(files, with_code)
-        self._fetch([file for file in chosen if file.path == "config.json"], _silent, check_stop)
+        self._fetch([file for file in chosen if file.path == "config.json"], silent, check_stop)
         if not with_code and self._must_bring_code(snapshot):
             small = wanted(files, with_code=True)
             small = [file for file in small if not file.path.endswith(".safetensors")]
@@ -207,26 +205,9 @@ class _Download:
                 if response.status_code >= 400:
                     response.read()
                     hf_raise_for_status(response)
-                yield _Response(response)
+                yield Stream(response.status_code != 206, response.iter_bytes())
         except httpx2.TransportError as error:
             raise LineBroke(short(error)) from error
-
-
-def _silent(activity: str, done: float, total: float, unit: str) -> None:
-    """Progress of the one small file that is looked into before the others."""
-
-
-@dataclass(frozen=True)
-class _Response:
-    response: Any
-
-    @property
-    def from_start(self) -> bool:
-        return bool(self.response.status_code != 206)
-
-    def chunks(self) -> Iterator[bytes]:
-        # As it arrives: gathered into larger pieces, what a break cuts off would be lost.
-        yield from self.response.iter_bytes()
 
 
 def _remote(entry: Any) -> RemoteFile:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from engine.datasets.fetching import CheckStop, LineBroke, Stream
 from engine.installed import install_command
 from engine.models.folder import read_json
 from engine.models.licence import licence_of
@@ -20,16 +19,14 @@ from engine.models.ms_cache import ms_revision, ms_snapshot
 from engine.models.places import Place, remember_place
 from engine.models.remote_code import check_own_code, is_trusted, needs_own_code
 from engine.models.transfer import (
-    CheckStop,
-    LineBroke,
     Progress,
     RemoteFile,
-    Stream,
     Tally,
     check_space,
     check_weights,
     fetch,
     short,
+    silent,
     unreachable,
     wanted,
 )
@@ -90,7 +87,7 @@ class _Download:
         files = self._listing()
         check_weights(self.model, files, f"{ms_endpoint()}/models/{self.model}")
         chosen = wanted(files, with_code)
-        self._fetch([file for file in chosen if file.path == "config.json"], _silent, check_stop)
+        self._fetch([file for file in chosen if file.path == "config.json"], silent, check_stop)
         config = self.snapshot / "config.json"
         if not with_code and config.is_file() and needs_own_code(read_json(config)):
             small = wanted(files, with_code=True)
@@ -158,26 +155,9 @@ class _Download:
                 self.model, "model", file.path, self.revision, headers=headers
             )
             with response:
-                yield _Response(response)
+                yield Stream(response.status_code != 206, response.iter_content(_CHUNK))
         except (NetworkError, ServerError, RateLimitError, requests.RequestException) as error:
             raise LineBroke(short(error)) from error
-
-
-@dataclass(frozen=True)
-class _Response:
-    response: Any
-
-    @property
-    def from_start(self) -> bool:
-        return bool(self.response.status_code != 206)
-
-    def chunks(self) -> Iterator[bytes]:
-        # Small pieces: what a break cuts off from one is lost.
-        yield from self.response.iter_content(_CHUNK)
-
-
-def _silent(activity: str, done: float, total: float, unit: str) -> None:
-    """Progress of the one small file that is looked into before the others."""
 
 
 def _told(

@@ -10,22 +10,16 @@ import hashlib
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from engine.datasets.fetching import SPARE_BYTES, CheckStop, Overlong, Stream, receive
 from engine.problem import BadInput, JobFault, Problem
 
 Progress = Callable[[str, float, float, str], None]
-CheckStop = Callable[[], object]
 
-# Seconds before each new try after the line broke; every byte that comes starts them anew.
-WAITS: tuple[float, ...] = (1, 2, 4, 8, 15)
-# Left free beside what a download needs: a full disk harms everything else on it.
-SPARE_BYTES = 200_000_000
 # Progress is told again after so many bytes, or a thousandth of the whole, whichever is more.
 STEP_BYTES = 1 << 16
 _BLOCK = 1 << 20
@@ -43,19 +37,6 @@ class RemoteFile:
     path: str
     size: int
     digest: str = ""
-
-
-class LineBroke(Exception):
-    """The server can't be reached or stopped in the middle; another try may do."""
-
-
-class Stream(Protocol):
-    """What a server sends: `from_start` tells that it began at byte 0 whatever was asked."""
-
-    @property
-    def from_start(self) -> bool: ...
-
-    def chunks(self) -> Iterator[bytes]: ...
 
 
 Opener = Callable[[RemoteFile, int], AbstractContextManager[Stream]]
@@ -189,57 +170,13 @@ def fetch(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part.parent.mkdir(parents=True, exist_ok=True)
-    have = part.stat().st_size if part.exists() else 0
-    if have > file.size:
-        part.unlink()
-        have = 0
-    tally.arrived(have)
-    tries = 0
-    while have < file.size:
-        check_stop()
-        before = have
-        try:
-            have = _receive(file, part, have, open_at, tally, check_stop)
-        except LineBroke:
-            have = part.stat().st_size if part.exists() else 0
-            tries = 0 if have > before else tries
-            if tries >= len(WAITS):
-                raise
-            _wait(WAITS[tries], check_stop)
-            tries += 1
-    part.touch()
+    try:
+        receive(part, file.size, lambda start: open_at(file, start), tally.arrived, check_stop)
+    except Overlong:
+        raise _damaged(file, part) from None
     _check(file, part, check_stop)
     os.replace(part, target)
     tally.arrived(file.size)
-
-
-def _receive(
-    file: RemoteFile,
-    part: Path,
-    have: int,
-    open_at: Opener,
-    tally: Tally,
-    check_stop: CheckStop,
-) -> int:
-    """Append what the server sends from byte `have` on; returns the bytes that are there then."""
-    with open_at(file, have) as stream:
-        if stream.from_start:
-            have = 0
-        with part.open("r+b" if have else "wb") as out:
-            out.seek(have)
-            out.truncate()
-            for chunk in stream.chunks():
-                if have + len(chunk) > file.size:
-                    raise _damaged(file, part)
-                out.write(chunk)
-                have += len(chunk)
-                tally.arrived(have)
-                check_stop()
-            out.flush()
-            os.fsync(out.fileno())
-    if have < file.size:
-        raise LineBroke(f"{have} of {file.size} bytes came")
-    return have
 
 
 def _check(file: RemoteFile, part: Path, check_stop: CheckStop) -> None:
@@ -268,11 +205,8 @@ def _damaged(file: RemoteFile, part: Path) -> JobFault:
     )
 
 
-def _wait(seconds: float, check_stop: CheckStop) -> None:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        check_stop()
-        time.sleep(min(0.2, left))
+def silent(activity: str, done: float, total: float, unit: str) -> None:
+    """Progress of the one small file that is looked into before the others."""
 
 
 def words(count: float) -> str:

@@ -156,7 +156,7 @@ def stand_in(
     monkeypatch.setenv("INTRA_CLOUD_ACCELERATION", "0")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("engine.models.transfer.WAITS", (0.0, 0.0))
+    monkeypatch.setattr("engine.datasets.fetching.WAITS", (0.0, 0.0))
     for name in ("HF_TOKEN", "MODELSCOPE_API_TOKEN", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     yield hub

@@ -59,7 +59,7 @@ def test_what_went_wrong_stands_in_its_state(stand_in, engine) -> None:
 
 
 def test_a_stopped_download_goes_on_later(stand_in, engine, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("engine.models.transfer.WAITS", (30.0,))
+    monkeypatch.setattr("engine.datasets.fetching.WAITS", (30.0,))
     stand_in.break_after = [50_000]
     future = engine.downloads.begin(config())
     broken_off = False
