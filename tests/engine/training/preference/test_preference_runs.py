@@ -1,10 +1,9 @@
-"""Whole dpo runs: every method and precision, the reference, stop and resume, and learning."""
+"""Whole dpo runs: every method and precision, the reference, and learning."""
 
 from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,104 +11,11 @@ import pytest
 import torch
 
 from engine.events import Evaluated, StepLogged
-from engine.problem import BadInput, Stopped
-from engine.training import run_training
-from engine.training.stop import Gate
+from engine.problem import BadInput
+from tests.engine.training.preference.cases import METHODS, weights
 
-GOOD = ["sun", "light", "warm", "calm"]
-BAD = ["rain", "dark", "cold", "loud"]
-METHODS = {
-    "lora": {"finetuning_type": "lora"},
-    "full": {"finetuning_type": "full", "learning_rate": 1e-3},
-    "freeze": {"finetuning_type": "freeze", "freeze_trainable_layers": 1, "learning_rate": 1e-3},
-}
-CORPORA = Path(__file__).parents[4] / "shared/corpora"
+CORPORA = Path(__file__).parents[5] / "shared/corpora"
 NO_REFERENCE = {"orpo", "simpo"}
-
-
-@pytest.fixture(scope="session")
-def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Separable pairs: the better answers are made of other words than the worse ones."""
-    folder = tmp_path_factory.mktemp("pairs")
-
-    def row(i: int, name: str) -> dict[str, str]:
-        return {
-            "instruction": f"{name} {i}",
-            "chosen": " ".join(GOOD[(i + j) % 4] for j in range(1 + i % 3)),
-            "rejected": " ".join(BAD[(i * 3 + j) % 4] for j in range(1 + (i + 1) % 3)),
-        }
-
-    info = {}
-    for name, count in (("pairs", 22), ("held", 9)):
-        rows = [row(i, name) for i in range(count)]
-        (folder / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
-        info[name] = {
-            "file_name": f"{name}.json",
-            "ranking": True,
-            "columns": {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"},
-        }
-    (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def make_dpo(make_config, pairs_folder: Path) -> Callable[..., Any]:
-    def make(**changes: Any) -> Any:
-        return make_config(
-            **{
-                "stage": "dpo",
-                "dataset": "pairs",
-                "dataset_dir": str(pairs_folder),
-                "lora_dropout": 0.0,
-                **changes,
-            }
-        )
-
-    return make
-
-
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The trainers that runs build."""
-    from engine.training.stages import dpo
-
-    original = dpo.build_trainer
-    found: list[Any] = []
-
-    def build(parts: Any) -> Any:
-        found.append(original(parts))
-        return found[-1]
-
-    monkeypatch.setattr(dpo, "build_trainer", build)
-    return found
-
-
-@pytest.fixture
-def run(make_dpo, make_session, tmp_path: Path) -> Callable[..., Any]:
-    """Trains into `tmp_path / name`; returns the listener."""
-
-    def train(name: str, **changes: Any) -> Any:
-        session, listener = make_session(tmp_path / name)
-        run_training(make_dpo(**changes), session)
-        return listener
-
-    return train
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    from safetensors import safe_open
-
-    (file,) = folder.glob("*model.safetensors")
-    with safe_open(file, "pt") as opened:
-        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    return {key: tensor.view(torch.uint8).numpy().tobytes() for key, tensor in tensors.items()}
-
-
-def lines(listener: Any) -> dict[int, tuple]:
-    return {
-        e.step: (e.loss, e.grad_norm, e.learning_rate, e.tokens, tuple(sorted(e.watched.items())))
-        for e in listener.of(StepLogged)
-    }
 
 
 # -- it runs -----------------------------------------------------------------------------------
@@ -344,93 +250,6 @@ def test_an_adapter_on_the_output_layer_is_refused(run) -> None:
     with pytest.raises(BadInput) as refused:
         run("run", lora_target="q_proj,lm_head", max_steps=1)
     assert refused.value.problem.setting == "lora_target"
-
-
-# -- stop and resume -----------------------------------------------------------------------------
-
-RESUMED = {
-    "lora": METHODS["lora"] | {"lora_dropout": 0.1},
-    "lora, logged every 4 steps": METHODS["lora"] | {"logging_steps": 4},
-    "full": METHODS["full"],
-    "freeze, kto_pair": METHODS["freeze"] | {"pref_loss": "kto_pair"},
-    "orpo, NEFTune": METHODS["lora"] | {"pref_loss": "orpo", "neftune_noise_alpha": 5},
-    "pure bf16": METHODS["full"] | {"bf16": None, "pure_bf16": True},
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "look"),
-    [
-        ("lora", 12),
-        ("freeze, kto_pair", 15),
-        *(
-            pytest.param(name, look, marks=pytest.mark.slow)
-            for name, look in [("lora", 4), *((one, 15) for one in RESUMED)]
-            if name != "freeze, kto_pair"
-        ),
-    ],
-)
-def test_stop_and_resume_is_the_unbroken_run(
-    name: str, look: int, run, make_dpo, make_session, tmp_path: Path
-) -> None:
-    """22 pairs, micro-batch 2, accumulation 2: look 4 is inside a step, 12 and 15 in epoch 2."""
-    resumed_equals(RESUMED[name], look, run, make_dpo, make_session, tmp_path)
-
-
-def test_stop_and_resume_with_an_adapter_trained_on(
-    run, make_dpo, make_session, tmp_path: Path
-) -> None:
-    """The reference stays the adapter's first beginning, not the checkpoint."""
-    run("before", learning_rate=5e-2, max_steps=3)
-    changes = METHODS["lora"] | {"adapter_name_or_path": str(tmp_path / "before")}
-    resumed_equals(changes, 10, run, make_dpo, make_session, tmp_path)
-
-
-def resumed_equals(
-    changes: dict, look: int, run: Any, make_dpo: Any, make_session: Any, tmp_path: Path
-) -> None:
-    whole = run("whole", **changes)
-    session, first = make_session(tmp_path / "broken")
-    looks = 0
-    original = Gate.pass_through
-
-    def counted(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == look:
-            gate._session.control.stop()
-        original(gate)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gate, "pass_through", counted)
-        with pytest.raises(Stopped):
-            run_training(make_dpo(**changes), session)
-    second = run("broken", **changes, resume_from_checkpoint=True)
-    assert lines(first) | lines(second) == lines(whole)
-    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
-
-
-def test_best_checkpoint_by_margin(run, tmp_path: Path) -> None:
-    """Early stopping and the best checkpoint follow any logged measure."""
-    listener = run(
-        "run",
-        eval_dataset="held",
-        eval_strategy="steps",
-        eval_steps=1,
-        save_steps=1,
-        metric_for_best_model="rewards/margins",
-        greater_is_better=True,
-        load_best_model_at_end=True,
-        early_stopping_steps=2,
-        max_steps=8,
-    )
-    margins = [event.metrics["rewards/margins"] for event in listener.of(Evaluated)]
-    state = json.loads((tmp_path / "run/trainer_state.json").read_text())
-    assert state["best_metric"] == pytest.approx(max(margins))
-    assert state["best_global_step"] == margins.index(max(margins)) + 1
-    assert weights(tmp_path / "run") == weights(
-        tmp_path / f"run/checkpoint-{state['best_global_step']}"
-    )
 
 
 # -- learning ------------------------------------------------------------------------------------
