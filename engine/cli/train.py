@@ -73,10 +73,21 @@ def _run_of(path: Path) -> Path:
 
 
 def _settings_of(path: Path) -> Path:
-    """The settings that a run was started with. Raises BadInput where it kept none."""
+    """The settings that a run was started with. Raises BadInput where it kept none,
+    or is not there."""
     from engine.problem import BadInput, Problem
 
-    file = _run_of(path) / "training_args.yaml"
+    run = _run_of(path)
+    if not run.is_dir():
+        raise BadInput(
+            Problem(
+                "There is no such run to resume.",
+                where=str(run),
+                hint="`finetui runs` lists them.",
+                setting="resume_from_checkpoint",
+            )
+        )
+    file = run / "training_args.yaml"
     if not file.is_file():
         raise BadInput(
             Problem(

@@ -139,7 +139,10 @@ def test_the_parsers_own_errors(finetui):
 
 def test_a_run_or_checkpoint_that_is_not_there(finetui):
     assert "no run sft-1" in _one_error(finetui("runs", "show", "sft-1"), 2)
-    assert "resumed" in _one_error(finetui("train", "--resume", "saves/x/checkpoint-5"), 2)
+    for place in ("saves/x", "saves/x/checkpoint-5"):
+        assert "no such run to resume" in _one_error(finetui("train", "--resume", place), 2)
+    (finetui.work / "saves" / "x").mkdir(parents=True)
+    assert "settings are not there" in _one_error(finetui("train", "--resume", "saves/x"), 2)
 
 
 def test_settings_beside_resume_change_the_runs_own(finetui):
