@@ -52,13 +52,19 @@ class ChooseFile(TypedList):
                         compact=True)  # fmt: skip
 
     def on_mount(self) -> None:
-        panel = self.query_one(ListPanel)
-        panel.styles.height = max(6, min(16, self.app.size.height - 5))
+        self._fit()
         self._say(_("Tab completes, Enter opens a folder or takes the file, Esc leaves."))
         line = self._line
         line.focus()
         line.cursor_position = len(line.value)
         self._look()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        height = max(6, min(16, self.app.size.height - 5))
+        self.query_one(ListPanel).styles.height = height
 
     @property
     def _line(self) -> Input:

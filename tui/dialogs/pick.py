@@ -89,16 +89,23 @@ class Pick(TypedList):
 
     def on_mount(self) -> None:
         panel = self.query_one(ListPanel)
-        spare = 3 + (self._detail_lines or 6) if self._details else 4
-        if self._wide:
-            self.query_one(Vertical).styles.width = min(
-                WIDE_CELLS, max(84, self.app.size.width - 8)
-            )
-        panel.styles.height = max(4, min(len(self._all) + 2, self.app.size.height - spare))
+        self._fit()
         self._fill(panel, self._all)
         panel.select(self._selected)
         self._say()
         self.query_one("Input").focus()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """The list leaves room for what stands below it, the line that is typed in last."""
+        size = self.app.size
+        spare = 3 + (self._detail_lines or 6) if self._details else 4
+        if self._wide:
+            self.query_one(Vertical).styles.width = min(WIDE_CELLS, max(84, size.width - 8))
+        height = max(4, min(len(self._all) + 2, size.height - spare))
+        self.query_one(ListPanel).styles.height = height
 
     def _say(self) -> None:
         if not self._details:

@@ -47,6 +47,17 @@ async def test_a_card_fits_the_screen_and_shows_foreign_text(open_screen, size) 
         assert all(len(line) <= size[0] for line in shown.lines)
 
 
+async def test_the_line_of_a_list_stays_in_view_when_the_screen_is_made_small(open_screen) -> None:
+    async with open_screen((120, 40)) as shown:
+        await shown.press("colon")
+        await shown.pilot.resize_terminal(60, 14)
+        await shown.settle()
+        assert "type to narrow the list" in shown.text
+        await shown.pilot.resize_terminal(120, 40)
+        await shown.settle()
+        assert "Leave; with a run going it asks first" in shown.text
+
+
 async def test_a_line_is_checked_before_it_is_given(open_screen) -> None:
     async with open_screen() as shown:
         line = AskLine("Row", "7", "1 … 9", lambda text: "" if text == "5" else "Not that one.")
