@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
@@ -73,11 +73,15 @@ class Machine(Framed):
         room = width - 1 - (labels + 2) - longest
         # A bar is a lot of ink: dim, so that the loss stays the brightest thing.
         bar = "warning" if row.near_limit else "dim"
-        line: list[Span] = [
+        begin: list[Span] = [
             (f" {row.label}{' ' * (labels - cell_len(row.label))} ", "text"),
             (gauge_bar(row.fraction, max(COMPACT_BAR_WIDTH, min(BAR_WIDTH, room - 2))), bar),
-            *self._readings(row),
         ]
+        # What does not fit even then is left out whole, so that no number is read half.
+        line = [*begin, *self._readings(row)]
+        while row.texts and line_width(line) > width - 1:
+            row = replace(row, texts=row.texts[:-1])
+            line = [*begin, *self._readings(row)]
         room = width - line_width(line) - 1
         if row.spark and room > 0:
             line.append((sparkline(row.spark[-room:], room, (0, 1)), "dim"))

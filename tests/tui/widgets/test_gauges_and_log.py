@@ -176,3 +176,19 @@ async def test_bars_give_way_before_a_reading_is_cut(stage: Fixture, settle: Fix
         lines = machine.picture_lines()
         assert "disk 76.4 GB free" in lines[2]
         assert lines[1].index("▏") == lines[2].index("▏ ") > 20
+
+
+async def test_a_reading_that_has_no_room_is_left_out_whole(
+    stage: Fixture, settle: Fixture
+) -> None:
+    machine = Machine()
+    app = stage(machine, 46, 4)
+    rows = [
+        GaugeRow("CPU", 1.0, ("2 cores",), spark=(0.5, 1.0) * 12),
+        GaugeRow("RAM", 0.11, ("2.7/24 GB", "disk 76.4 GB free")),
+    ]
+    async with app.run_test(size=(100, 30)) as pilot:
+        machine.update(rows)
+        await settle(pilot)
+        lines = machine.picture_lines()
+        assert "2.7/24 GB" in lines[2] and "disk" not in lines[2] and "…" not in lines[2]
