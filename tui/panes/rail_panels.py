@@ -346,6 +346,10 @@ class RunsPanel(ListPanel):
             rows.append(ListRow(str(run.path), run.name, (figure, ago), mark=mark, mark_role=role))
         self.set_rows(rows)
 
+    def on_focus(self) -> None:
+        # Another process may have run, renamed or removed some since.
+        self.studio.read_runs()
+
     def action_toggle_row(self) -> None:
         shell(self).action_pause_job()
 

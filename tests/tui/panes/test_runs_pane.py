@@ -250,3 +250,18 @@ async def test_a_run_under_way_is_told_as_it_goes_not_as_its_folder_was_read(
         assert shown.app.views["runs"].charts.first.newest < 2.4
         facts = [line for line in shown.lines if "last loss" in line]
         assert facts and "1.25" in facts[0]
+
+
+async def test_who_comes_to_the_runs_sees_what_another_process_made_of_them(
+    open_screen, home: Path
+) -> None:
+    write_run(home)
+    async with open_screen() as shown:
+        names = {row.key for row in shown.app.rail.runs.rows}
+        (home / "saves").rename(home / "elsewhere")
+        await shown.press("4")
+        assert names and not shown.app.rail.runs.rows
+        await shown.press("m")
+        (home / "elsewhere").rename(home / "saves")
+        await shown.press("4")
+        assert {row.key for row in shown.app.rail.runs.rows} == names
