@@ -171,7 +171,7 @@ class JobActions(Shell):
             return
         self.studio.take_over(config)
         self.action_form_changed()
-        self.notify(f"{_('The form holds the settings of')} {run.name}.")
+        self.notify(_("The form holds the settings of {run}.").format(run=run.name))
 
     async def action_chat_run(self) -> None:
         run = self.studio.run_at(self.rail.runs.cursor_row)

@@ -84,7 +84,7 @@ class SetActions(Shell):
             return
         where = str(entry.registry)
         lines = [
-            f"{_('Its entry is taken out of')} {where}.",
+            _("Its entry is taken out of {file}.").format(file=where),
             _("Its files stay where they are, and so does all else in that list."),
         ]
         await self._ask_removal(entry, lines)

@@ -31,8 +31,10 @@ def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
     from tui.app import FinetuiApp
     from tui.terminal.driver import FinetuiDriver
 
+    wanted = _language(wanted_language)
+    language.use(wanted or language.from_locale())  # What is wrong with the form is told in it.
     remembered, fault = recall()
-    language.use(_language(wanted_language) or remembered.language or language.from_locale())
+    language.use(wanted or remembered.language or language.from_locale())
     keys, key_fault = read_keys(config_dir() / "keys.toml")
     take_terminal()
     log = program_log()

@@ -243,7 +243,7 @@ class AddSet(ModalScreen[str | None]):
             rows.append(FormRow(part, _(label), self.part.get(part, "")))
         rows.append(FormRow("rows_are", _("rows are"), word(draft.rows_are), "choice"))
         if draft.rows_are != "text":
-            rows.append(FormRow("judged", _("answers"), word(draft.judged), "choice"))
+            rows.append(FormRow("judged", _("kind of answers"), word(draft.judged), "choice"))
         rows.append(FormRow("", _("Columns"), kind="heading"))
         for name in draft.asked_columns:
             label = _("text") if draft.rows_are == "text" else _(COLUMNS[name])

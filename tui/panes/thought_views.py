@@ -67,8 +67,9 @@ def _advice(view: ThoughtView, now: bool | None) -> str:
         return _("The template in use has no thoughts: the setting Thinking changes nothing.")
     is_now = _(_VALUES[now])
     if wanted == now:
-        return f"{_('The setting Thinking fits: it is')} {is_now}."
-    return f"{_('Enter sets Thinking to')} {_(_VALUES[wanted])}; {_('now it is')} {is_now}."
+        return _("The setting Thinking fits: it is {value}.").format(value=is_now)
+    told = _("Enter sets Thinking to {value}; now it is {now}.")
+    return told.format(value=_(_VALUES[wanted]), now=is_now)
 
 
 def _tokens(pieces: tuple[TokenPiece, ...], width: int, plain: bool) -> list[Line]:
