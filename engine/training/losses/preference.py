@@ -5,7 +5,8 @@ loss a pair, shape (pairs,); the training loss is their mean. `ratio` is an answ
 log π(y|x) - log π_ref(y|x), the log-probabilities summed over the answer's tokens; `beta` is the
 strength of the tie to the reference model (temperature of the reward beta * ratio).
 
-All but kto_pair equal TRL 1.16's trainers (tests/engine/training/test_preference_losses.py).
+All but kto_pair equal TRL 1.16's trainers
+(tests/engine/training/preference/test_preference_losses.py).
 """
 
 from __future__ import annotations
