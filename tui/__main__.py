@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ commands: train chat evaluate export runs models datasets templates settings doc
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Open the screen, or run a command. Returns the exit code."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = screen_options(words)
     if options is not None:
@@ -31,6 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from engine.cli import main as command
 
     return command(words)
+
+
+def _open_closed_streams() -> None:
+    """A caller that closed stdin, stdout or stderr (`>&-`) gets /dev/null for it: Python has None
+    there, and the next file opened would take the place of the terminal."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def screen_options(words: Sequence[str]) -> dict[str, str] | None:

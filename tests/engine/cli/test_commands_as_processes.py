@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -151,6 +152,20 @@ def test_settings_beside_resume_change_the_runs_own(finetui):
     (run / "training_args.yaml").write_text("model_name_or_path: demo\ndataset: its_own\n")
     refused = _one_error(finetui("train", "--resume", "saves/x", "max_steps=9", "--dry-run"), 2)
     assert "its_own" in refused
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(finetui, closed):
+    """As a daemon or a cron job may start it."""
+    words = [sys.executable, "-m", "tui", "train", "output_dir=/dev/null/run"]
+    shell = f"exec {shlex.join(words)} {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "FINETUI_STATE": str(finetui.work)}
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=finetui.work, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "2>&-" in closed or "folder can't be made" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_the_traceback(finetui):
