@@ -212,7 +212,7 @@ class TrainView(ChartView):
                 share,
                 (memory_of(used, total), f"{_('disk')} {size(reading.disk_free)} {_('free')}"),
                 near_limit=share is not None and share > NEAR_LIMIT,
-                short=f"RAM {memory(used)}/{memory(total)} GB" if total else "RAM –",
+                short=f"RAM {memory_of(used, total)}" if total else "RAM –",
             )
         )
         return rows

@@ -227,6 +227,19 @@ async def test_a_reading_that_is_missing_is_a_dash(open_screen) -> None:
         assert " 0 %" not in gauges
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_memory_is_told_alike_on_every_size(open_screen, size) -> None:
+    async with open_screen(size) as shown:
+        sampler = shown.app.works._sampler
+        sampler.reading = dataclasses.replace(  # type: ignore[union-attr]
+            sampler.reading,  # type: ignore[union-attr]
+            ram=MemoryReading(int(2.8 * 2**30), int(23.6 * 2**30)),
+        )
+        shown.app.tick()
+        await shown.settle()
+        assert "2.8/24 GB" in shown.text
+
+
 async def test_a_new_run_begun_from_another_place_is_shown_as_it_goes(open_screen) -> None:
     async with open_screen((80, 24)) as shown:
         run = fed(shown, steps=30)
