@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.events import Completions, Evaluated, LogLine, StepLogged
-from engine.problem import BadInput, Stopped
-from engine.runs.checkpoints import list_checkpoints, newest_complete
+from engine.events import Completions, Evaluated, StepLogged
+from engine.problem import BadInput
+from engine.runs.checkpoints import list_checkpoints
 from engine.training import run_training
-from engine.training.stop import Gate
+from tests.engine.training.ppo.cases import METHODS, PPO, losses, said, weights
 
-# 22 rows, micro-batch 2, accumulation 2, buffer 2: 8 answers and 2 * 2 = 4 updates a step, and
-# 3 steps an epoch, the last one with 6 answers.
-PPO = {
-    "stage": "ppo",
-    "ppo_buffer_size": 2,
-    "ppo_epochs": 2,
-    "reward_funcs": "length",
-    "reward_length": 3,
-    "max_new_tokens": 6,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "num_train_epochs": 2,
-    "learning_rate": 1e-3,
-    "ppo_score_norm": True,
-    "ppo_whiten_rewards": True,
-}
-METHODS: dict[str, dict[str, Any]] = {
-    "lora": {"finetuning_type": "lora"},
-    "full": {"finetuning_type": "full"},
-    "freeze": {"finetuning_type": "freeze", "freeze_trainable_layers": 1},
-}
 LOGGED = {
     "reward",
     "reward_std",
@@ -52,75 +28,6 @@ LOGGED = {
     "value_loss",
     "response_length",
 }
-
-
-def losses(listener: Any) -> dict[int, tuple]:
-    return {
-        e.step: (e.loss, e.grad_norm, e.learning_rate, e.tokens, *sorted(e.watched.items()))
-        for e in listener.of(StepLogged)
-    }
-
-
-def weights(run: Path) -> dict[str, bytes]:
-    files = [*run.glob("*model.safetensors"), run / "value_head.safetensors"]
-    assert len(files) == 2
-    return {
-        f"{file.name}:{key}": value.numpy().tobytes()
-        for file in files
-        for key, value in load_file(str(file)).items()
-    }
-
-
-def said(listener: Any) -> str:
-    return "\n".join(e.text for e in listener.of(LogLine))
-
-
-class StopAt:
-    """Asks for a stop when the gate is looked at with so many answers and updates in the step."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, step: int, answers: int, updates: int) -> None:
-        from engine.training.ppo.trainer import PpoTrainer
-
-        self.trainer: Any = None
-        self.done = False
-        begin, original = PpoTrainer.begin_step, Gate.pass_through
-
-        def begun(trainer: Any) -> None:
-            self.trainer = trainer
-            begin(trainer)
-
-        def looked(gate: Gate) -> None:
-            t = self.trainer
-            here = t is not None and (
-                t.state.global_step + 1,
-                len(t._buffer.rows),
-                t._updates,
-            ) == (step, answers, updates)
-            if here and not self.done:
-                self.done = True
-                gate._session.control.stop()
-            original(gate)
-
-        patch.setattr(PpoTrainer, "begin_step", begun)
-        patch.setattr(Gate, "pass_through", looked)
-
-
-@pytest.fixture
-def train(make_config, make_session, tmp_path: Path) -> Callable[..., Any]:
-    def run(name: str, stop: tuple[int, int, int] | None = None, **changes: Any) -> Any:
-        session, listener = make_session(tmp_path / name)
-        config = make_config(**{**PPO, **changes})
-        if stop is None:
-            run_training(config, session)
-        else:
-            with pytest.MonkeyPatch.context() as patch:
-                stopper = StopAt(patch, *stop)
-                with pytest.raises(Stopped):
-                    run_training(config, session)
-                assert stopper.done
-        return listener
-
-    return run
 
 
 # -- a run and its files ---------------------------------------------------------------------
@@ -226,103 +133,6 @@ def test_an_evaluation_changes_nothing_in_training(train) -> None:
     plain = train("plain", max_steps=3, val_size=4)
     watched = train("watched", max_steps=3, val_size=4, eval_strategy="steps", eval_steps=1)
     assert losses(plain) == losses(watched)
-
-
-# -- stop and resume -------------------------------------------------------------------------
-
-
-# Step 2 with 4 answers sampled; at its beginning; with all 8, before any update; amid the updates.
-@pytest.mark.parametrize(
-    "stop",
-    [
-        pytest.param((2, 4, 0), marks=pytest.mark.slow),
-        pytest.param((3, 0, 0), marks=pytest.mark.slow),
-        pytest.param((2, 8, 0), marks=pytest.mark.slow),
-        (2, 8, 1),
-        pytest.param((5, 8, 3), marks=pytest.mark.slow),
-    ],
-)
-def test_a_stopped_run_goes_on_as_if_it_had_not(
-    stop: tuple[int, int, int], train, tmp_path: Path
-) -> None:
-    whole = train("whole")
-    first = train("run", stop)
-    step, answers, updates = stop
-    newest = newest_complete(tmp_path / "run")
-    assert newest is not None
-    assert newest.step == step - 1
-    second = train("run", resume_from_checkpoint=True)
-    assert losses(first) | losses(second) == losses(whole)
-    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
-    if answers:
-        assert f"Repeats step {step} from the beginning" in said(second)
-        assert f"after {answers} answers and {updates} updates" in said(second)
-    else:
-        assert "nothing is repeated" in said(second)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["full", pytest.param("freeze", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("updates", [0, 2])
-def test_without_an_adapter_a_begun_step_is_ended(
-    method: str, updates: int, train, tmp_path: Path
-) -> None:
-    whole = train("whole", max_steps=4, **METHODS[method])
-    first = train("run", (2, 8, updates), max_steps=4, **METHODS[method])
-    newest = newest_complete(tmp_path / "run")
-    assert newest is not None
-    assert newest.step == (2 if updates else 1)
-    assert ("Stops after this step" in said(first)) is bool(updates)
-    second = train("run", max_steps=4, resume_from_checkpoint=True, **METHODS[method])
-    assert losses(first) | losses(second) == losses(whole)
-    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
-
-
-def test_steps_after_the_last_checkpoint_are_repeated_and_said(train, tmp_path: Path) -> None:
-    """As after a kill: the log went further than the checkpoint."""
-    whole = train("run", save_steps=2, max_steps=5)
-    for step in (4, 5):
-        shutil.rmtree(tmp_path / "run" / f"checkpoint-{step}")
-    again = train("run", save_steps=2, max_steps=5, resume_from_checkpoint=True)
-    assert "Repeats steps 3 to 5 from the beginning" in said(again)
-    assert losses(again) == {s: v for s, v in losses(whole).items() if s > 2}
-
-
-def test_a_stop_inside_an_evaluation_is_made_up_for(train, tmp_path: Path) -> None:
-    from engine.training.ppo import trainer as module
-
-    changes = {
-        "val_size": 4,
-        "eval_strategy": "steps",
-        "eval_steps": 2,
-        "max_steps": 4,
-    }
-    whole = train("whole", **changes)
-    evaluating = module.PpoTrainer.evaluation_loop
-
-    def stopped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self.session.control.stop()
-        return evaluating(self, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.PpoTrainer, "evaluation_loop", stopped)
-        with pytest.raises(Stopped):
-            train("run", **changes)
-    assert newest_complete(tmp_path / "run").step == 2
-    second = train("run", resume_from_checkpoint=True, **changes)
-    assert [(e.step, e.loss) for e in second.of(Evaluated)] == [
-        (e.step, e.loss) for e in whole.of(Evaluated)
-    ]
-    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
-
-
-def test_a_checkpoint_of_another_stage_is_refused(
-    train, make_config, make_session, tmp_path: Path
-) -> None:
-    session, _ = make_session(tmp_path / "run")
-    run_training(make_config(max_steps=2, save_steps=1), session)
-    with pytest.raises(BadInput, match="where its PPO run stood"):
-        train("run", resume_from_checkpoint=True, max_steps=3)
 
 
 # -- the reference ---------------------------------------------------------------------------
