@@ -56,6 +56,7 @@ class Sampling(ModalScreen[None]):
 
     def _show(self) -> None:
         config = self.studio.config
+        faults = {problem.setting: problem.what for problem in reversed(self.studio.problems)}
         rows = [
             FormRow("#", _("How the answer is drawn"), kind="heading"),
         ]
@@ -66,7 +67,9 @@ class Sampling(ModalScreen[None]):
             value = getattr(config, name)
             shown = ("x" if value else "") if info.kind == "bool" else format_value(name, value)
             kind = "switch" if info.kind == "bool" else "text"
-            rows.append(FormRow(name, _(info.setting.label), shown, kind))  # type: ignore[arg-type]
+            fault = engine_text(faults.get(name, ""))
+            label = _(info.setting.label)
+            rows.append(FormRow(name, label, shown, kind, problem=fault))  # type: ignore[arg-type]
         rows += [
             FormRow("", "", kind="note"),
             FormRow(SYSTEM, _("System prompt"), self.studio.remembered.chat_system or ""),

@@ -200,6 +200,20 @@ async def test_sampling_and_system_prompt_are_edited_over_the_chat(open_screen) 
         assert shown.engine.queue[-1].job.system == "be brief"
 
 
+async def test_values_that_do_not_go_together_are_told_where_they_are_set(open_screen) -> None:
+    async with open_screen((200, 50)) as shown:
+        await chat_of(shown)
+        await shown.press("escape", "p")
+        form = shown.app.screen.form  # type: ignore[attr-defined]
+        form.select("do_sample")
+        await shown.press("space")
+        form.select("temperature")
+        await shown.press("enter", "ctrl+u", "0", "enter")
+        assert "temperature 0 can't be sampled with" in shown.text
+        await shown.press("enter", "ctrl+u", "1", "enter")
+        assert "can't be sampled with" not in shown.text
+
+
 async def test_a_long_answer_scrolls_and_follows_its_end(open_screen) -> None:
     async with open_screen() as shown:
         view = await chat_of(shown)
