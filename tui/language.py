@@ -30,6 +30,11 @@ def listed(parts: Iterable[str]) -> str:
     return ("、" if _language == "zh_CN" else ", ").join(parts)
 
 
+def clauses(*parts: str) -> str:
+    """`fits, 1.2 of 24 GB`: parts of one statement, with the comma of the current language."""
+    return ("，" if _language == "zh_CN" else ", ").join(parts)
+
+
 def sentence(text: str) -> str:
     """A text that ends as a sentence does in the current language."""
     return text + ("。" if _language == "zh_CN" else ".")

@@ -10,7 +10,7 @@ from textual.binding import Binding
 from textual.screen import ModalScreen
 
 from tui.engine_text import engine_text
-from tui.language import _
+from tui.language import _, clauses, named
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import thousands
 from tui.widgets.sparkline import tall_sparkline
@@ -137,7 +137,10 @@ def _rows(state: CheckState, width: int, opened: Collection[str]) -> list[ListRo
         lines.gap()
         lines.say(_("Rows that can't be used"), "✗", "error")
         told = [
-            (problem.row, f"  {_('row')} {thousands(problem.row)}: {engine_text(problem.reason)}")
+            (
+                problem.row,
+                named(f"  {_('row')} {thousands(problem.row)}", engine_text(problem.reason)),
+            )
             for problem in found.problems
         ]
         lines.many("bad", found.unusable, told)
@@ -178,7 +181,8 @@ def _alike(lines: _Lines, alike: tuple[Alike, ...] | list[Alike], title: str, da
         other = "" if one.other_dataset == dataset else f" ({one.other_dataset})"
         mine = "" if one.dataset == dataset else f" ({one.dataset})"
         how = _("the same question") if one.question else f"{one.likeness:.0%}"
-        words = f"  {_('row')} {thousands(one.row)}{mine} ~ {thousands(one.other)}{other}, {how}"
+        pair = f"  {_('row')} {thousands(one.row)}{mine} ~ {thousands(one.other)}{other}"
+        words = clauses(pair, how)
         # A row of another set can't be gone to from here: the row it is like may be.
         goal = one.row if one.dataset == dataset else one.other
         told.append((goal if dataset in (one.dataset, one.other_dataset) else 0, words))

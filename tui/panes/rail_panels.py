@@ -10,7 +10,7 @@ from textual.message import Message
 
 from tui.actions import bindings
 from tui.engine_text import engine_text
-from tui.language import _, listed
+from tui.language import _, clauses, listed
 from tui.panes.words import download_line, row_count, state_mark
 from tui.shell import shell
 from tui.widgets.frame import Framed, Line, Span, ends
@@ -103,10 +103,10 @@ class ModelPanel(ListPanel):
             return []
         amount = f"{memory(forecast.total)} {_('of')} {self._has()} "
         if not forecast.fits or forecast.total > total * 0.95:
-            return [(f"{_('too big')}, {amount}", "warning")]
+            return [(clauses(_("too big"), amount), "warning")]
         if studio.disk is not None and not studio.disk.fits:
             return [(f"{studio.disk_words()} ", "warning")]
-        return [(f"{_('fits')}, {amount}", "dim")]
+        return [(clauses(_("fits"), amount), "dim")]
 
     def action_choose(self) -> None:
         row = self.cursor_row

@@ -10,7 +10,7 @@ from engine.config import RunConfig, empty_means, format_value, sections, settin
 from engine.installed import is_installed
 from engine.problem import Problem
 from tui.engine_text import engine_text
-from tui.language import _, named
+from tui.language import _, clauses, named
 from tui.widgets.form_row import FormRow
 
 Level = Literal["basic", "all"]
@@ -81,7 +81,7 @@ def form_rows(state: FormState, level: Level, opened: Set[str]) -> list[FormRow]
             touched = sum(name in state.changed for name in section.rows)
             words = f"{count} {_('settings')}" if count != 1 else _("1 setting")
             if touched:
-                words += f", {touched} {_('changed')}"
+                words = clauses(words, f"{touched} {_('changed')}")
             rows.append(FormRow(f"§{section.name}", _(section.name), words, "fold"))
             continue
         if rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.engine_text import engine_text
-from tui.language import _, sentence
+from tui.language import _, clauses, sentence
 from tui.language import marked as _m
 from tui.panes.row_views import SIDE_BY_SIDE, token_lines
 from tui.widgets.frame import Line, line_width
@@ -74,6 +74,7 @@ def _advice(view: ThoughtView, now: bool | None) -> str:
 
 def _tokens(pieces: tuple[TokenPiece, ...], width: int, plain: bool) -> list[Line]:
     trained = sum(piece.part == "trained" for piece in pieces)
-    told = f"{thousands(len(pieces))} {_('tokens')}, {thousands(trained)} {_('trained')}"
+    whole = f"{thousands(len(pieces))} {_('tokens')}"
+    told = clauses(whole, f"{thousands(trained)} {_('trained')}")
     shown = token_lines([(piece.text, piece.part) for piece in pieces], width, plain)
     return [*shown, [], [(told, "dim")]]

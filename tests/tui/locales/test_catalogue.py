@@ -129,6 +129,7 @@ def test_different_settings_keep_different_labels(chinese: None) -> None:
 def test_signs_between_words_follow_the_language(chinese: None) -> None:
     assert language.named(_("rows"), "91") == "行：91"
     assert language.listed(["pt", "sft"]) == "pt、sft"
+    assert language.clauses(_("fits"), "1.2 / 24 GB") == "放得下，1.2 / 24 GB"
     assert language.joined([language.sentence("好"), "", language.sentence("行")]) == "好。行。"
     language.use("en")
     assert language.named(_("rows"), "91") == "rows: 91"
@@ -143,7 +144,7 @@ PANES = sorted(Path(language.__file__).parent.glob("p*/*.py"))
 def test_no_pane_puts_english_signs_behind_translated_words(path: Path) -> None:
     """`: ` behind a translated word, or `, ` between several, is English: `named` and `listed`."""
     text = path.read_text(encoding="utf-8")
-    assert not re.findall(r"\{_\([^)]*\)\}: |[\"'], [\"']\.join", text)
+    assert not re.findall(r"\{_\([^)]*\)\}[:,] |[\"'], [\"']\.join", text)
 
 
 def test_switching_the_language_switches_labels() -> None:
