@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from rich.cells import cell_len
 
@@ -16,6 +17,8 @@ from tui.widgets.text_safe import pad_cells
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 BAR_WIDTH = 20
 COMPACT_BAR_WIDTH = 10
+
+Row = TypeVar("Row", "GaugeRow", "WatchRow")
 
 
 def gauge_bar(fraction: float | None, width: int) -> str:
@@ -47,14 +50,14 @@ class GaugeRow:
     short: str = ""
 
 
-class Machine(Framed):
-    """The readings of the machine, a gauge a row; in one line where it is one line high."""
+class Readings(Framed, Generic[Row]):
+    """Numbers a row each; in one line where it is one line high."""
 
-    def __init__(self, title: str | Line = "machine", **options: object) -> None:
+    def __init__(self, title: str | Line, **options: object) -> None:
         super().__init__(title, **options)  # type: ignore[arg-type]
-        self._rows: tuple[GaugeRow, ...] = ()
+        self._rows: tuple[Row, ...] = ()
 
-    def update(self, rows: Sequence[GaugeRow]) -> None:
+    def update(self, rows: Sequence[Row]) -> None:
         """Shows new readings."""
         if tuple(rows) != self._rows:
             self._rows = tuple(rows)
@@ -62,6 +65,17 @@ class Machine(Framed):
 
     def draw_line(self, y: int, width: int, height: int) -> Line:
         return self.one_line(width) if height == 1 else super().draw_line(y, width, height)
+
+    def one_line(self, width: int) -> Line:
+        """All rows in one line of `width` cells."""
+        raise NotImplementedError
+
+
+class Machine(Readings[GaugeRow]):
+    """The readings of the machine, a gauge a row."""
+
+    def __init__(self, title: str | Line = "machine", **options: object) -> None:
+        super().__init__(title, **options)
 
     def content_line(self, y: int, width: int) -> Line:
         if y >= len(self._rows):
@@ -145,21 +159,11 @@ class WatchRow:
     short: str | None = None
 
 
-class Watched(Framed):
-    """Measures beside the loss, each with its curve; in one line where it is one line high."""
+class Watched(Readings[WatchRow]):
+    """Measures beside the loss, each with its curve."""
 
     def __init__(self, title: str | Line = "also watched", **options: object) -> None:
-        super().__init__(title, **options)  # type: ignore[arg-type]
-        self._rows: tuple[WatchRow, ...] = ()
-
-    def update(self, rows: Sequence[WatchRow]) -> None:
-        """Shows new values."""
-        if tuple(rows) != self._rows:
-            self._rows = tuple(rows)
-            self.picture_changed()
-
-    def draw_line(self, y: int, width: int, height: int) -> Line:
-        return self.one_line(width) if height == 1 else super().draw_line(y, width, height)
+        super().__init__(title, **options)
 
     def content_line(self, y: int, width: int) -> Line:
         if y >= len(self._rows):
