@@ -32,13 +32,16 @@ def nothing_left(names: Sequence[str], dropped: Sequence[RowProblem]) -> BadInpu
             Problem(f"{', '.join(names)} holds no rows.", "dataset", "Choose another.", "dataset")
         )
     first = dropped[0]
+    cut = first.reason.endswith("left after the cutoff")
     return BadInput(
         Problem(
             f"None of the {len(dropped):,} rows of {', '.join(names)} can be used. "
             f"Row {first.row:,}: {first.reason}.",
             f"dataset {first.dataset}, row {first.row:,}",
-            "Check columns and tags in dataset_info.json against the file.",
-            "dataset",
+            "Raise cutoff_len."
+            if cut
+            else "Check columns and tags in dataset_info.json against the file.",
+            "cutoff_len" if cut else "dataset",
         )
     )
 

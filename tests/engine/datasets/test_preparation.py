@@ -121,6 +121,16 @@ def test_nothing_usable_names_why(
         prepare(make_config(), encoder)
 
 
+def test_rows_that_are_all_cut_away_blame_the_cutoff(
+    make_set: Any, model_folders: dict[str, Path], make_config: Any
+) -> None:
+    config = make_config(dataset="mine", dataset_dir=make_set(rows(3)), cutoff_len=1)
+    with pytest.raises(BadInput, match=r"None of the 3 rows .* left after the cutoff") as caught:
+        prepare(config, Encoder(model_folders["chatml"], config))
+    assert caught.value.problem.setting == "cutoff_len"
+    assert caught.value.problem.hint == "Raise cutoff_len."
+
+
 def test_a_stop_is_heard(make_set: Any, model_folders: dict[str, Path], make_config: Any) -> None:
     config = make_config(dataset="mine", dataset_dir=make_set(rows(3)))
 
