@@ -187,7 +187,10 @@ class ChatView(View):
         room = max(10, self.transcript.content_width - 44)
         self.transcript.set_title(f"{_('Chat with')}  {middle_cut(source.label, room)}")
         self.how.set_lines(self._how_lines(source))
-        self.transcript.set_figure(f"{how} · {config.max_new_tokens} {_('tokens')}")
+        most = f"{config.max_new_tokens} {_('tokens')}"
+        if not config.max_new_tokens:  # then prompt and answer together are what is bounded
+            most = f"max_length {config.max_length}"
+        self.transcript.set_figure(f"{how} · {most}")
         lines = self._lines()
         following = self.transcript.at_end
         self.transcript.set_lines(lines)

@@ -194,6 +194,10 @@ async def test_sampling_and_system_prompt_are_edited_over_the_chat(open_screen) 
         assert shown.dialogs == 0
         assert shown.studio.config.max_new_tokens == 7
         assert "7 tokens" in shown.text and "be brief" in shown.text
+        shown.studio.change("max_new_tokens", 0)
+        shown.app.take_in()
+        await shown.settle()
+        assert "· max_length 1024 " in shown.text and "0 tokens" not in shown.text
         await shown.press("i")
         await shown.type("hi")
         await shown.press("enter")
