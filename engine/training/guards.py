@@ -118,8 +118,8 @@ def no_room(folder: Path, needed: int, free: int) -> JobFault:
     """The fault of a disk that can't take a checkpoint of `needed` bytes."""
     return JobFault(
         Problem(
-            f"The disk is full: a checkpoint needs about {needed / GIB:.2f} GiB, "
-            f"{free / GIB:.2f} GiB is free.",
+            f"The disk is full: a checkpoint needs about {needed / 1e6:,.0f} MB, "
+            f"{free / 1e6:,.0f} MB are free.",
             where=str(folder),
             hint="Free some space, or set save_total_limit, save_only_model or a larger "
             "save_steps; then resume. Earlier checkpoints are untouched.",

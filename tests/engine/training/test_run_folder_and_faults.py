@@ -29,7 +29,7 @@ from engine.problem import BadInput, JobFault
 from engine.runs.checkpoints import COMPLETE_MARK, list_checkpoints
 from engine.runs.trainer_log import read_trainer_log
 from engine.training import run_training
-from engine.training.guards import MemoryWatch, is_disk_full, refused_write
+from engine.training.guards import MemoryWatch, is_disk_full, no_room, refused_write
 
 ROOT = Path(__file__).parents[3]
 
@@ -312,6 +312,9 @@ def test_a_limit_on_the_size_of_files_is_no_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "disk is full" in refused_write(tmp_path, 1 << 60).problem.what
+    assert (
+        "needs about 20 MB, 3 MB are free" in no_room(tmp_path, 20_000_000, 3_000_000).problem.what
+    )
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1_000_000, 1_000_000))
     problem = refused_write(tmp_path, 1).problem
     assert "larger than 1.0 MB here (ulimit -f)" in problem.what
