@@ -18,7 +18,7 @@ from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import duration, loss, middle_cut, thousands
-from tui.widgets.text_safe import visible, wrap_cells
+from tui.widgets.text_safe import visible, wrap_cells, wrap_spans
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -116,7 +116,10 @@ class EvaluateView(JobView):
         answers = self.mode == "answers" or bool(live and live.predictions)
         self.set_class(not answers, "alone")
         self.scores.set_figure(middle_cut(self.scored, max(10, self.scores.content_width - 20)))
-        self.scores.set_lines(self._score_lines())
+        room = max(20, self.scores.content_width - 2)
+        self.scores.set_lines(
+            part for line in self._score_lines() for part in wrap_spans(line, room)
+        )
         meant = f"   ? {_('what they mean')}" if self.explained() else ""
         self.scores.set_title(_("scores") + meant)
         if answers:

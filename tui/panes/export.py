@@ -12,14 +12,25 @@ from textual.widget import Widget
 from tui.actions import bindings
 from tui.engine_text import engine_text
 from tui.language import _
+from tui.language import marked as _m
 from tui.panes.job_form import JobForm, JobView
 from tui.sources import Source
 from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.numbers import size, thousands
-from tui.widgets.text_safe import pad_cells
+from tui.widgets.text_safe import pad_cells, wrap_spans
 
 if TYPE_CHECKING:
     from tui.studio import Studio
+
+
+# What a finished export tells of itself, and what people call it.
+_RESULTS = {
+    "folder": _m("folder"),
+    "size": _m("size on disk"),
+    "dtype": _m("number type"),
+    "shards": _m("weight files"),
+    "parameters": _m("parameters"),
+}
 
 
 class ExportForm(JobForm):
@@ -78,7 +89,8 @@ class ExportView(JobView):
         self.form.set_figure(f"g {_('start')}")
         names = ("export_dir", "infer_dtype", "export_size", "export_device")
         self.form.set_rows([self.model_row(), *(self.setting_row(name) for name in names)])
-        self.told.set_lines(self._lines())
+        room = max(20, self.told.content_width - 2)
+        self.told.set_lines(part for line in self._lines() for part in wrap_spans(line, room))
 
     def _suggest(self) -> None:
         """Name a free folder after the model, unless the person named one: another model may have
@@ -96,15 +108,11 @@ class ExportView(JobView):
     def _lines(self) -> list[Line]:
         live = self.studio.jobs.get(self.run)
         if live is None:
-            return [
-                [
-                    (
-                        _("The adapter is added to its base's weights: a model folder of its own,"),
-                        "dim",
-                    )
-                ],
-                [(_("with tokenizer, chat template and a Modelfile for Ollama."), "dim")],
-            ]
+            words = _(
+                "The adapter is added to its base's weights: a model folder of its own, with "
+                "tokenizer, chat template and a Modelfile for Ollama."
+            )
+            return [[(words, "dim")]]
         if live.failure is not None:
             return [
                 [(engine_text(live.failure.what), "error")],
@@ -125,7 +133,8 @@ class ExportView(JobView):
             if isinstance(value, (int, float)):
                 shown = size(float(value)) if key == "size" else shown
                 shown = thousands(value) if key == "parameters" else shown
-            lines.append([(pad_cells(_(key.replace("_", " ")), 12), "dim"), (shown, "text")])
+            label = _(_RESULTS.get(key, key.replace("_", " ")))
+            lines.append([(pad_cells(label, 14), "dim"), (shown, "text")])
         folder = live.result.get("folder")
         if folder:
             lines += [

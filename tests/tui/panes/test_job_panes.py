@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from engine.events import JobFailed, JobFinished, PredictionMade, StateChanged
+from tui import language
 from tui.panes.evaluate import EvaluateView
 from tui.panes.export import ExportView
 from tui.panes.model import ModelView
@@ -225,6 +227,33 @@ async def test_scores_are_named_and_explained(open_screen) -> None:
         assert "scores   ? what they mean" in shown.text and "1 · BLEU-4 · row ─╮" in shown.text
         await shown.press("question_mark")
         assert "can't see meaning" in " ".join(shown.text.replace("┃", " ").split())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40), (200, 50)])
+async def test_what_an_export_does_is_told_whole_on_every_size(open_screen, size) -> None:
+    async with open_screen(size) as shown:
+        await shown.press("x")
+        last = (re.search(r"[│┃]([^│┃]*)[│┃]\s*$", line) for line in shown.lines)
+        text = " ".join(" ".join(found[1] for found in last if found).split())
+        assert "a model folder of its own, with tokenizer" in text and "for Ollama." in text
+
+
+async def test_what_an_export_made_is_told_in_words(open_screen) -> None:
+    result = {"folder": "exports/a", "size": 269e6, "dtype": "bfloat16", "shards": 1,
+              "parameters": 134_515_008}  # fmt: skip
+    before = language.language()
+    try:
+        async with open_screen() as shown:
+            await shown.press("x", "g")
+            language.use("zh_CN")
+            run = shown.app.views["export"].run
+            shown.studio.inbox.append(JobFinished(run=run, time=1.0, result=result))
+            shown.app.take_in()
+            await shown.settle()
+            for label in ("文件夹 ", "磁盘占用 ", "数值类型 ", "权重文件数 ", "参数 "):
+                assert label in shown.text, label
+    finally:
+        language.use(before)
 
 
 async def test_export_suggests_a_free_folder_and_starts(open_screen, home: Path) -> None:
