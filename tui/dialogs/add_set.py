@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
-from textual.screen import ModalScreen
 
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 from tui.actions import bindings
+from tui.dialogs.dialog import Dialog
 from tui.dialogs.set_preview import preview_lines
 from tui.dialogs.set_words import COLUMNS, PARTS, TAGS, TOLD, typed_fault, word
 from tui.engine_text import engine_text
@@ -47,7 +47,7 @@ class RowsPreview(LinesPanel):
     """The first rows as they would be learned from."""
 
 
-class AddSet(ModalScreen[str | None]):
+class AddSet(Dialog[str | None]):
     """The result is the name of the set that was added, or None.
 
     `source` is a path or a hub's name; `folder` the chosen dataset folder, None where it is none on

@@ -8,8 +8,8 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import ModalScreen
 
+from tui.dialogs.dialog import Dialog
 from tui.language import _
 from tui.widgets.frame import Line, LinesPanel, line_width
 from tui.widgets.text_safe import visible, wrap_cells
@@ -19,7 +19,7 @@ class CardPanel(LinesPanel):
     """The lines of a card."""
 
 
-class Card(ModalScreen[str]):
+class Card(Dialog[str]):
     """Shows lines until a key dismisses it; the result is the key of `keys` that was pressed, or an
     empty text. `keys` maps a key to its words in the last line; `escape` are those of Esc."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import ModalScreen
 
+from tui.dialogs.dialog import Dialog
 from tui.engine_text import engine_text
 from tui.language import _, clauses, named
 from tui.widgets.list_view import ListPanel, ListRow
@@ -24,7 +24,7 @@ _SHOWN = 8  # rows listed under a finding before the others are asked for
 _BAR_HEIGHT, _BAR_CELLS = 5, 3
 
 
-class CheckCard(ModalScreen[int | None]):
+class CheckCard(Dialog[int | None]):
     """The result is the row to go to (from 0), or None. `state` gives what is known now."""
 
     DEFAULT_CSS = """

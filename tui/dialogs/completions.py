@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import ModalScreen
 
+from tui.dialogs.dialog import Dialog
 from tui.language import _
 from tui.widgets.frame import Line, LinesPanel, Span
 from tui.widgets.numbers import loss, thousands
@@ -29,7 +29,7 @@ class CompletionsPanel(LinesPanel):
     """The answers of one step."""
 
 
-class CompletionsCard(ModalScreen[None]):
+class CompletionsCard(Dialog[None]):
     """Opens on the newest step. `steps` gives all that are known, oldest first; a run may add to
     them while the card is open."""
 

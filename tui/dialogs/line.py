@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import ModalScreen
 
+from tui.dialogs.dialog import Dialog
 from tui.language import _
 from tui.widgets.frame import Framed, Line
 from tui.widgets.text_safe import visible, wrap_cells
@@ -53,7 +53,7 @@ class LineFrame(Framed, can_focus=False):
         return ()
 
 
-class AskLine(ModalScreen[str | None]):
+class AskLine(Dialog[str | None]):
     """Asks for one line of text; the result is None where Esc was pressed. `check` gives a sentence
     where the text can't be taken, and the line stays open."""
 

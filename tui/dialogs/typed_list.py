@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
+from tui.dialogs.dialog import Dialog
 from tui.widgets.list_view import ListPanel
 
 
-class TypedList(ModalScreen[str | None]):
+class TypedList(Dialog[str | None]):
     """What dialogs share whose `Input` keeps the keyboard while the arrows walk the list above it.
 
     Its result is None where Esc was pressed.

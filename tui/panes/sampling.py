@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import ModalScreen
 
 from engine.config import applies, format_value, parse_value, settings
 from engine.problem import BadInput
+from tui.dialogs.dialog import Dialog
 from tui.engine_text import engine_text
 from tui.language import _
 from tui.widgets.form_list import FormList
@@ -33,7 +33,7 @@ class SamplingForm(FormList):
     ]
 
 
-class Sampling(ModalScreen[None]):
+class Sampling(Dialog[None]):
     """Changes the studio's generation settings at once; Esc closes."""
 
     DEFAULT_CSS = """

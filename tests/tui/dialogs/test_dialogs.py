@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual import events
 
 from tui.dialogs import Answer, AskLine, Card, Pick, Question
 from tui.widgets.list_view import ListRow
@@ -104,3 +105,22 @@ async def test_the_mouse_picks(open_screen) -> None:
         await shown.pilot.click("Pick ListPanel", offset=(5, 2))
         await shown.settle()
         assert given == ["b"]
+
+
+@pytest.mark.parametrize("below", [False, True])
+async def test_a_key_that_comes_after_the_one_that_closed_it_closes_nothing_else(
+    open_screen, below: bool
+) -> None:
+    async with open_screen() as shown:
+        if below:
+            shown.app.push_screen(Card("Below", ["one"]))
+        answers: list[str | None] = []
+        card = Card("Above", ["two"], {"l": "log"})
+        shown.app.push_screen(card, answers.append)
+        await shown.settle()
+        for _twice in range(2):
+            card.post_message(events.Key("l", "l"))
+        card.action_leave()
+        await shown.settle()
+        assert len(answers) == 1 and shown.dialogs == below
+        assert not shown.app._told and shown.app.is_running
