@@ -68,13 +68,9 @@ def _open_screen(options: dict[str, str]) -> int:
             "  try:   finetui train, or another command (finetui --help)\n"
         )
         return 2
-    from tui.app import run
+    from tui.start import start
 
-    return run(
-        language=options.get("lang", ""),
-        theme=options.get("theme", ""),
-        model=options.get("model", ""),
-    )
+    return start(options.get("lang", ""), options.get("theme", ""), options.get("model", ""))
 
 
 if __name__ == "__main__":

@@ -245,14 +245,3 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
         self._place()
         self.show()
         self.refresh(repaint=True, layout=True)
-
-
-def run(language: str = "", theme: str = "", model: str = "") -> int:
-    """Open the screen in this terminal; returns the exit code.
-
-    From here on only the terminal driver writes to the terminal: descriptors 1 and 2 lead to the
-    program's log.
-    """
-    from tui.start import start
-
-    return start(language, theme, model)

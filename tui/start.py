@@ -27,7 +27,11 @@ SAVE_SECONDS = 120.0
 
 
 def start(wanted_language: str = "", theme: str = "", model: str = "") -> int:
-    """Open the screen; returns the exit code when the person leaves."""
+    """Open the screen in this terminal; returns the exit code when the person leaves.
+
+    From here on only the terminal driver writes to the terminal: descriptors 1 and 2 lead to the
+    program's log.
+    """
     from tui.app import FinetuiApp
     from tui.terminal.driver import FinetuiDriver
 

@@ -13,8 +13,8 @@ from engine.export.tied import untie
 from engine.models.blocks import KEY, read_expansion
 from engine.models.folder import read_json
 from engine.models.inference import Sources
-from engine.models.load import attach_adapters, load_model, torch_dtype
-from engine.models.precision import Precision
+from engine.models.load import attach_adapters, load_model
+from engine.models.precision import Precision, torch_dtype
 from engine.problem import BadInput, Problem
 from engine.runs.atomic import write_atomic
 

@@ -10,6 +10,7 @@ from typing import Any
 from engine.models import rope
 from engine.models.attention_choice import Attention, choose
 from engine.models.boosters import apply_fp8, apply_liger, check_boosters
+from engine.models.load_problems import model_problem
 from engine.models.precision import choose_precision
 from engine.problem import BadInput, Problem
 
@@ -145,8 +146,6 @@ def _described(folder: Path, trust_remote_code: bool) -> Any:
             str(folder), local_files_only=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        from engine.models.load import model_problem
-
         raise BadInput(model_problem(error, folder)) from error
 
 

@@ -15,7 +15,8 @@ from engine.models.adapter_start import (
 )
 from engine.models.blocks import expand_as, read_expansion, remember_expansion
 from engine.models.folder import check_adapter
-from engine.models.precision import Precision
+from engine.models.load_problems import code_hint, first_line, model_problem
+from engine.models.precision import Precision, torch_dtype
 from engine.models.score_head import (
     SCORE,
     has_score_head,
@@ -50,9 +51,9 @@ def load_tokenizer(
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(
             Problem(
-                f"The tokenizer can't be loaded: {_first_line(error)}",
+                f"The tokenizer can't be loaded: {first_line(error)}",
                 str(folder),
-                _code_hint(error) or "Copy tokenizer.json and tokenizer_config.json again.",
+                code_hint(error) or "Copy tokenizer.json and tokenizer_config.json again.",
                 "model_name_or_path",
             )
         ) from error
@@ -203,7 +204,7 @@ def attach_adapters(model: Any, folders: list[Path], precision: Precision, train
             if "size mismatch" in str(error) or "not found in the base model" in str(error):
                 what = "The adapter does not fit this base model: its shapes or modules differ."
             else:
-                what = f"The adapter can't be loaded: {_first_line(error)}"
+                what = f"The adapter can't be loaded: {first_line(error)}"
             raise BadInput(
                 Problem(
                     what,
@@ -284,32 +285,3 @@ def adapter_folders(adapters: str | Path | list[Path]) -> list[Path]:
     if isinstance(adapters, str):
         return [Path(part.strip()).expanduser() for part in adapters.split(",") if part.strip()]
     return list(adapters)
-
-
-def torch_dtype(name: str) -> Any:
-    """torch's type for "bf16", "fp16" or "fp32"."""
-    import torch
-
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
-
-
-def model_problem(error: BaseException, folder: Path) -> Problem:
-    """What is said where transformers can't load the model in `folder`."""
-    return Problem(
-        f"The model can't be loaded: {_first_line(error)}",
-        str(folder),
-        _code_hint(error) or "Look whether this version of transformers knows its architecture.",
-        "model_name_or_path",
-    )
-
-
-def _code_hint(error: BaseException) -> str:
-    if "trust_remote_code" in str(error):
-        return "The model brings code of its own: read it, then set trust_remote_code: true."
-    return ""
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    line = text.splitlines()[0] if text else type(error).__name__
-    return line[:300] + ("" if line.endswith((".", "!", "?")) else ".")

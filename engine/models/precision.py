@@ -152,3 +152,10 @@ def _fp16_notes(device: str, stored_dtype: str) -> list[str]:
     if device == "cpu":
         notes.append("fp16 on a CPU is slow; fp32 is the usual choice there.")
     return notes
+
+
+def torch_dtype(name: str) -> Any:
+    """torch's type for "bf16", "fp16" or "fp32"."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]

@@ -16,7 +16,7 @@ import logging
 from functools import cache
 from typing import Any
 
-from engine.models.precision import Precision
+from engine.models.precision import Precision, torch_dtype
 
 # The loggers that speak once a forward pass, or of a fast path that only CUDA machines miss.
 _NOISY = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
@@ -39,8 +39,6 @@ def bnb_options(
     they are. Layers multiply in the type that the run computes in.
     """
     from transformers import BitsAndBytesConfig
-
-    from engine.models.load import torch_dtype
 
     make: Any = BitsAndBytesConfig
     if config.quantization_bit == 8:

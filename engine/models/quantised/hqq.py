@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.models.precision import Precision
+from engine.models.precision import Precision, torch_dtype
 from engine.models.quantised_size import HQQ_GROUP
 from engine.models.score_head import has_score_head, score_layer
 from engine.problem import BadInput, Problem
@@ -23,8 +23,6 @@ def replace_linears(model: Any, bits: int, precision: Precision, device: str) ->
     """
     import torch
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
-
-    from engine.models.load import torch_dtype
 
     compute = torch_dtype(precision.autocast or precision.weights)
     head = score_layer(model) if has_score_head(model) else model.get_output_embeddings()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.models.changed_base import changes_its_base
+from engine.models.precision import torch_dtype
 from engine.problem import BadInput, Problem
 from engine.training.second_model import blamed_on, find_second, load_frozen, merged
 
@@ -92,8 +93,6 @@ class _Scorer:
 
         if self.autocast is None:
             return nullcontext()
-        from engine.models.load import torch_dtype
-
         return torch.autocast(torch.device(self.device).type, dtype=torch_dtype(self.autocast))
 
 
