@@ -85,7 +85,7 @@ def run(arguments: list[str]) -> int:
     except (Stopped, KeyboardInterrupt):
         return STOPPED
     except Exception as error:
-        return _told(error, debug)
+        return _told(error, debug, arguments)
 
 
 def reader_left() -> int:
@@ -95,11 +95,11 @@ def reader_left() -> int:
     return DONE
 
 
-def _told(error: Exception, debug: bool) -> int:
+def _told(error: Exception, debug: bool, arguments: list[str]) -> int:
     if type(error).__name__ == "Abort":
         return STOPPED
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        return _usage(error)
+        return _usage(error, arguments)
     if debug:
         output().tell("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, BadSettings):
@@ -113,7 +113,7 @@ def _told(error: Exception, debug: bool) -> int:
     return BAD_INPUT if faults.is_bad_input(error) else FAILED
 
 
-def _usage(error: Exception) -> int:
+def _usage(error: Exception, arguments: list[str]) -> int:
     """A command line that can't be understood: the parser's own words, and where help is."""
     said = str(error.format_message())  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
@@ -121,7 +121,10 @@ def _usage(error: Exception) -> int:
         # Typer's way of showing help where a command is missing.
         output().tell(context.get_help() if context is not None else "")
         return BAD_INPUT
-    path = context.command_path if context is not None else "finetui"
+    # An option without its value is told of without the command that it belongs to.
+    known = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
+    first = next((word for word in arguments[:1] if word in known), "")
+    path = context.command_path if context is not None else f"finetui {first}".rstrip()
     end = "" if said.endswith((".", "?")) else "."
     output().tell(f"{said}{end} Try: {path} --help")
     return BAD_INPUT

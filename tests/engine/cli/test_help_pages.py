@@ -77,3 +77,5 @@ def test_a_line_that_is_not_understood_ends_its_sentence(tmp_path: Path) -> None
         "No such option: --lagn. Try: finetui --help" in _shell("finetui --lagn", tmp_path).stderr
     )
     assert "'train'? Try:" in _shell("finetui trian", tmp_path).stderr
+    lacking = _shell("finetui train --resume", tmp_path).stderr
+    assert lacking == "Option '--resume' requires an argument. Try: finetui train --help\n"
