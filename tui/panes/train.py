@@ -89,8 +89,10 @@ class TrainView(ChartView):
             # The height that its rows asked for on a larger screen; `show` sets it anew.
             panel.styles.height = None
         self._gauges = 0
+        self._rest_until = 0.0
 
     def relabel(self) -> None:
+        self._rest_until = 0.0
         self.welcome.set_title(_("Welcome"))
         self.charts.set_empty(_no_point())
         self.watched.set_title(_("also watched"))
