@@ -141,6 +141,9 @@ class ChatView(View):
         self.box.set_class(narrow, "narrow")
         self.set_class(wide, "wide")
 
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.answering else frozenset({"chat.stop"})
+
     def relabel(self) -> None:
         self.how.set_title(_("how it answers"))
 

@@ -53,6 +53,20 @@ async def test_an_answer_grows_and_its_end_tells_how_it_went(open_screen) -> Non
         assert "31 tokens · 24.8 tok/s · first after 0.14 s" in shown.text
 
 
+async def test_stop_is_offered_only_while_an_answer_grows(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.press("escape")
+        assert "i write" in shown.key_line and "s stop" not in shown.key_line
+        await shown.press("i", "h", "enter", "escape")
+        pieces(shown, view, "I am ")
+        await shown.settle()
+        assert "s stop" in shown.key_line
+        ended(shown, view, "I am Nova.")
+        await shown.settle()
+        assert "s stop" not in shown.key_line
+
+
 async def test_the_conversation_so_far_goes_along(open_screen) -> None:
     async with open_screen() as shown:
         view = await chat_of(shown)
