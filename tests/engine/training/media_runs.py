@@ -8,13 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from engine.config import read_flat
 from engine.events import StepLogged
-from engine.problem import Stopped
 from engine.training import run_training
-from engine.training.stop import Gate
+from tests.engine.training.stopping import stopped_at
 
 # Loss and gradient norm by the step.
 Losses = dict[int, tuple[float, float]]
@@ -76,20 +73,8 @@ def whole_and_stopped(
     session, whole = make_session(folder / "whole")
     run_training(describe(**changes), session)
     session, first = make_session(folder / "parts")
-    looks = 0
-    original = Gate.pass_through
-
-    def stop_at_third(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 3:
-            gate._session.control.stop()
-        original(gate)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gate, "pass_through", stop_at_third)
-        with pytest.raises(Stopped):
-            run_training(describe(**changes), session)
+    with stopped_at(3):
+        run_training(describe(**changes), session)
     (checkpoint,) = (folder / "parts").glob("checkpoint-*")
     assert (checkpoint / "processor_config.json").is_file()
     session, second = make_session(folder / "parts")

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from engine.events import Evaluated, StepLogged
-from engine.problem import Stopped
 from engine.training import run_training
 from engine.training.stop import Gate
+from tests.engine.training.stopping import stopped_at
 
 GOOD = ["red", "green", "blue", "sun", "moon", "star"]
 BAD = ["one", "two", "three", "day", "night", "rain"]
@@ -245,18 +245,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 
     run = tmp_path / "stopped"
     session, first = make_session(run)
-    looks = 0
-    original = Gate.pass_through
-
-    def counted(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == look:
-            session.control.stop()
-        original(gate)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(Gate, "pass_through", counted)
+    with stopped_at(look):
         run_training(config, session)
     session, second = make_session(run)
     run_training(kto_config(**settings, resume_from_checkpoint=True), session)

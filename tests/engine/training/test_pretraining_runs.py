@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from engine.events import CheckpointSaved, Evaluated, LogLine, StepLogged
-from engine.problem import Stopped
 from engine.training import run_training
+from tests.engine.training.stopping import stopped_at
 
 COLOURS = ["red", "green", "blue", "white"]
 
@@ -109,10 +109,8 @@ def test_conversations_are_learned_as_their_rendered_text(pretrain: Any) -> None
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_stop_and_resume_end_where_the_whole_run_does(
-    method: str, pretrain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, pretrain: Any, tmp_path: Path
 ) -> None:
-    from engine.training.stop import Gate
-
     settings = {
         "finetuning_type": method,
         "gradient_accumulation_steps": 2,
@@ -122,20 +120,8 @@ def test_stop_and_resume_end_where_the_whole_run_does(
         "logging_steps": 2,
     }
     whole, _ = pretrain("whole", **settings)
-    passed = 0
-    original = Gate.pass_through
-
-    def stop_later(gate: Gate) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == 10:  # between the two micro-batches of step 5
-            gate._session.control.stop(save=True)
-        original(gate)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Gate, "pass_through", stop_later)
-        with pytest.raises(Stopped):
-            pretrain("parts", **settings)
+    with stopped_at(10):  # between the two micro-batches of step 5
+        pretrain("parts", **settings)
     again, _ = pretrain("parts", resume_from_checkpoint=True, **settings)
     logged = {event.step: event for event in whole.of(StepLogged)}
     for event in again.of(StepLogged):

@@ -12,9 +12,9 @@ import pytest
 
 from engine.config import read_flat
 from engine.events import StepLogged
-from engine.problem import BadInput, Stopped
+from engine.problem import BadInput
 from engine.training import run_training
-from engine.training.stop import Gate
+from tests.engine.training.stopping import stopped_at
 
 # Whole runs, each a few times: CI runs them with the longer cases.
 pytestmark = pytest.mark.slow
@@ -103,27 +103,14 @@ def test_stopped_and_resumed_is_the_unbroken_run(
     run: Callable[..., Any],
     make_session: Callable[..., Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
 
     changes = {"max_steps": 5, "lora_dropout": 0.1, **WAYS[way]}
     whole = run(make_config(**changes), "whole")
-    looks = 0
-    passed = Gate.pass_through
-
-    def stop_at_the_sixth(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 6:  # in the middle of step 3
-            gate._session.control.stop()
-        passed(gate)
-
     session, first = make_session(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(Gate, "pass_through", stop_at_the_sixth)
-        with pytest.raises(Stopped):
-            run_training(make_config(**changes), session)
+    with stopped_at(6):  # in the middle of step 3
+        run_training(make_config(**changes), session)
     before = {event.step: event.loss for event in first.of(StepLogged)}
     assert set(before) == {1, 2}
     after = run(make_config(**changes, resume_from_checkpoint=True))

@@ -15,7 +15,7 @@ from engine.events import Evaluated, StateChanged, StepLogged
 from engine.problem import BadInput, Stopped
 from engine.runs.checkpoints import COMPLETE_MARK, list_checkpoints, newest_complete
 from engine.training import run_training
-from engine.training.stop import Gate
+from tests.engine.training.stopping import asked_at, stopped_at
 
 METHODS = {
     "lora": {"finetuning_type": "lora", "lora_dropout": 0.1},
@@ -38,22 +38,6 @@ def weights(run: Path) -> dict[str, bytes]:
         return {key: opened.get_tensor(key).numpy().tobytes() for key in opened.keys()}  # noqa: SIM118
 
 
-class StopAt:
-    """Asks for a stop at the n-th look of the gate, counted over training and validation."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, look: int, act: str = "stop") -> None:
-        self.looks = 0
-        original = Gate.pass_through
-
-        def counted(gate: Gate) -> None:
-            self.looks += 1
-            if self.looks == look:
-                getattr(gate._session.control, act)()
-            original(gate)
-
-        monkeypatch.setattr(Gate, "pass_through", counted)
-
-
 @pytest.fixture
 def unbroken(make_config, make_session, tmp_path: Path) -> Callable[..., tuple]:
     def run(**changes: Any) -> tuple[dict, dict]:
@@ -69,10 +53,8 @@ def stop_then_resume(
 ) -> tuple[dict, dict]:
     """Stop at a look, resume to the end; the losses of both sittings together, and the weights."""
     first_session, first = make_session(run)
-    with pytest.MonkeyPatch.context() as patch:
-        StopAt(patch, look)
-        with pytest.raises(Stopped):
-            run_training(make_config(**changes), first_session)
+    with stopped_at(look):
+        run_training(make_config(**changes), first_session)
     session, second = make_session(run)
     run_training(make_config(**changes, resume_from_checkpoint=True), session)
     return losses(first) | losses(second), weights(run)
@@ -118,9 +100,7 @@ def test_other_settings(changes: dict, unbroken, make_config, make_session, tmp_
     )
 
 
-def test_stop_inside_validation_is_made_up_for(
-    unbroken, make_config, make_session, tmp_path: Path
-) -> None:
+def test_stop_inside_validation_is_made_up_for(make_config, make_session, tmp_path: Path) -> None:
     changes = {
         "val_size": 6,
         "eval_strategy": "steps",
@@ -132,10 +112,8 @@ def test_stop_inside_validation_is_made_up_for(
     run_training(make_config(**changes), session)
     run = tmp_path / "run"
     first_session, first = make_session(run)
-    with pytest.MonkeyPatch.context() as patch:
-        StopAt(patch, 7)  # four micro-batches, then the third row of the first validation
-        with pytest.raises(Stopped):
-            run_training(make_config(**changes), first_session)
+    with stopped_at(7):  # four micro-batches, then the third row of the first validation
+        run_training(make_config(**changes), first_session)
     assert not first.of(Evaluated)
     session, second = make_session(run)
     run_training(make_config(**changes, resume_from_checkpoint=True), session)
@@ -156,10 +134,8 @@ def test_stop_without_saving_and_before_the_first_step(
     assert list_checkpoints(tmp_path / "a") == []
     run = tmp_path / "b"
     session, _ = make_session(run)
-    with pytest.MonkeyPatch.context() as patch:
-        StopAt(patch, 1)
-        with pytest.raises(Stopped):
-            run_training(make_config(), session)
+    with stopped_at(1):
+        run_training(make_config(), session)
     assert list_checkpoints(run) == []
     session, listener = make_session(run)
     run_training(make_config(resume_from_checkpoint=True, max_steps=1), session)
@@ -174,8 +150,7 @@ def test_pause_waits_and_goes_on(make_config, make_session, tmp_path: Path) -> N
             threading.Timer(0.3, session.control.go_on).start()
 
     listener.on = on
-    with pytest.MonkeyPatch.context() as patch:
-        StopAt(patch, 6, act="pause")
+    with asked_at(6, act="pause"):
         run_training(make_config(max_steps=5), session)
     states = [e.state for e in listener.of(StateChanged)]
     assert states[states.index("paused") + 1] == "training"
@@ -207,16 +182,14 @@ def test_a_course_that_was_given_up_is_written_anew_and_goes_first(
     old = {c.step: c.saved for c in list_checkpoints(run)}
     back = {"max_steps": 8, "resume_from_checkpoint": str(run / "checkpoint-2")}
     pile = make_config().gradient_accumulation_steps
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        StopAt(patch, 3 * pile + 1)
+    with stopped_at(3 * pile + 1):
         changed = make_config(**back, save_steps=2, learning_rate=1e-5)
         run_training(changed, make_session(run)[0])
     found = {c.step: c.saved for c in list_checkpoints(run)}
     assert found[4] > max(old.values()) and found[8] == old[8]
     assert newest_complete(run).step == max(found, key=found.get) == 5
     # With a limit, what was just saved stays; checkpoints of the old course make room.
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        StopAt(patch, pile + 1)
+    with stopped_at(pile + 1):
         limited = make_config(**back, save_steps=100, save_total_limit=2)
         run_training(limited, make_session(run)[0])
     assert [c.step for c in list_checkpoints(run)] == [2, 3]
@@ -282,10 +255,8 @@ def test_weights_only_checkpoints_can_not_be_resumed_but_a_stop_saves_all(
 ) -> None:
     run = tmp_path / "run"
     session, _ = make_session(run)
-    with pytest.MonkeyPatch.context() as patch:
-        StopAt(patch, 8)
-        with pytest.raises(Stopped):
-            run_training(make_config(save_steps=2, save_only_model=True), session)
+    with stopped_at(8):
+        run_training(make_config(save_steps=2, save_only_model=True), session)
     found = {c.step: c.resumable for c in list_checkpoints(run)}
     assert found == {2: False, 3: True}
     assert not (run / "checkpoint-2" / "optimizer.pt").exists()
@@ -312,10 +283,8 @@ def test_early_stopping_keeps_its_patience_over_a_resume(
     steps = [e.step for e in whole.of(StepLogged)]
     run = tmp_path / "run"
     session, _ = make_session(run)
-    with pytest.MonkeyPatch.context() as patch:
-        StopAt(patch, 2 * steps[-1] + len(whole.of(Evaluated)) - 3)
-        with pytest.raises(Stopped):
-            run_training(make_config(**changes), session)
+    with stopped_at(2 * steps[-1] + len(whole.of(Evaluated)) - 3):
+        run_training(make_config(**changes), session)
     session, second = make_session(run)
     run_training(make_config(**changes, resume_from_checkpoint=True), session)
     assert [e.step for e in second.of(StepLogged)][-1] == steps[-1]

@@ -116,7 +116,7 @@ def test_a_model_on_disk_stands_once_with_what_the_catalogue_knows(
     assert "smollm2" in template_note(name) and "another text" in template_note(name)
 
 
-def test_code_of_its_own_is_asked_for_once(tmp_path: Path, monkeypatch) -> None:
+def test_code_of_its_own_is_asked_for_once(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     mapped = {"AutoConfig": "configuration_own.C", "AutoModelForCausalLM": "modeling_own.M"}

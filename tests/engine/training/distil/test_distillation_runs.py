@@ -11,8 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from engine.events import Completions, Evaluated, LogLine, StepLogged
-from engine.problem import BadInput, Stopped
+from engine.problem import BadInput
 from engine.training import run_training
+from tests.engine.training.stopping import stopped_at
 
 COLOURS = ["red", "green", "blue", "white"]
 WORDS = [*COLOURS, "one", "two", "three", "sun", "moon", "star", "day", "night"]
@@ -182,10 +183,8 @@ def test_stop_and_resume_end_where_the_whole_run_does(
     distill: Any,
     teacher: Path,
     make_config: Any,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from engine.training.stop import Gate
 
     settings = {
         "teacher_model": str(teacher),
@@ -201,20 +200,8 @@ def test_stop_and_resume_end_where_the_whole_run_does(
         "save_steps": 100,
     }
     distill("whole", **settings)
-    passed = 0
-    original = Gate.pass_through
-
-    def stop_later(gate: Gate) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == (9 if on == "data" else 40):
-            gate._session.control.stop(save=True)
-        original(gate)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Gate, "pass_through", stop_later)
-        with pytest.raises(Stopped):
-            distill("parts", **settings)
+    with stopped_at(9 if on == "data" else 40):
+        distill("parts", **settings)
     listener, _ = distill("parts", resume_from_checkpoint=True, **settings)
     steps = [event.step for event in listener.of(StepLogged)]
     assert 1 < steps[0] <= 8 and steps[-1] == 9

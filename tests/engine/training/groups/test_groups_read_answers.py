@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-def test_as_trl_reads_them(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_trl_reads_them(model_folder: Path) -> None:
     from contextlib import nullcontext
 
     from transformers import AutoModelForCausalLM

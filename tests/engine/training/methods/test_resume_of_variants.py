@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from engine.events import StepLogged
 from engine.problem import BadInput, Stopped
 from engine.training import run_training
-from engine.training.stop import Gate
+from tests.engine.training.stopping import asked_at
 
 # Whole runs, each a few times: CI runs them with the longer cases.
 pytestmark = pytest.mark.slow
@@ -53,7 +54,6 @@ def test_resume_is_exact(
     make_session: Any,
     strong_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if name == "loftq":
         pytest.importorskip("bitsandbytes")
@@ -61,25 +61,12 @@ def test_resume_is_exact(
 
     def run(folder: str, **changes: Any) -> dict[int, float]:
         session, listener = make_session(tmp_path / folder)
-        try:
+        with suppress(Stopped):
             run_training(make_config(**flat, **changes), session)
-        except Stopped:
-            assert folder == "stopped"
         return {event.step: event.loss for event in listener.of(StepLogged)}
 
     expected = run("whole")
-    looks = 0
-    original = Gate.pass_through
-
-    def counted(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 6:  # inside the third step
-            gate._session.control.stop()
-        original(gate)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Gate, "pass_through", counted)
+    with asked_at(6):  # inside the third step
         losses = run("stopped")
     assert sorted(losses) == [1, 2]
     losses |= run("stopped", resume_from_checkpoint=True)

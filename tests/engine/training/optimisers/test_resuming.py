@@ -10,9 +10,8 @@ import pytest
 
 from engine.config.optimiser_rules import updates_in_backward
 from engine.events import StepLogged
-from engine.problem import Stopped
 from engine.training import run_training
-from engine.training.stop import Gate
+from tests.engine.training.stopping import stopped_at
 
 # Whole runs, each a few times: CI runs them with the longer cases.
 pytestmark = pytest.mark.slow
@@ -84,7 +83,6 @@ def stopped_and_whole(
     make_config: Callable[..., Any],
     make_session: Callable[..., Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., tuple[Any, Any]]:
     """Train with these changes unbroken, and stopped at one of the gate's looks; returns the
     losses and weights of both."""
@@ -93,21 +91,9 @@ def stopped_and_whole(
         config = make_config(**changes)
         session, whole = make_session(tmp_path / "whole")
         run_training(config, session)
-        looks = 0
-        original = Gate.pass_through
-
-        def counted(gate: Gate) -> None:
-            nonlocal looks
-            looks += 1
-            if looks == look:
-                gate._session.control.stop()
-            original(gate)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Gate, "pass_through", counted)
-            session, broken = make_session(tmp_path / "broken")
-            with pytest.raises(Stopped):
-                run_training(config, session)
+        session, broken = make_session(tmp_path / "broken")
+        with stopped_at(look):
+            run_training(config, session)
         again, broken = make_session(tmp_path / "broken", broken)
         run_training(make_config(resume_from_checkpoint=True, **changes), again)
         return (losses(whole), weights(tmp_path / "whole")), (

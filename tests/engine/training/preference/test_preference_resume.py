@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from engine.events import Evaluated
-from engine.problem import Stopped
 from engine.training import run_training
-from engine.training.stop import Gate
 from tests.engine.training.preference.cases import METHODS, lines, weights
+from tests.engine.training.stopping import stopped_at
 
 RESUMED = {
     "lora": METHODS["lora"] | {"lora_dropout": 0.1},
@@ -57,20 +56,8 @@ def resumed_equals(
 ) -> None:
     whole = run("whole", **changes)
     session, first = make_session(tmp_path / "broken")
-    looks = 0
-    original = Gate.pass_through
-
-    def counted(gate: Gate) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == look:
-            gate._session.control.stop()
-        original(gate)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gate, "pass_through", counted)
-        with pytest.raises(Stopped):
-            run_training(make_dpo(**changes), session)
+    with stopped_at(look):
+        run_training(make_dpo(**changes), session)
     second = run("broken", **changes, resume_from_checkpoint=True)
     assert lines(first) | lines(second) == lines(whole)
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")

@@ -71,7 +71,7 @@ def test_other_losses(loss: str, run, built: list[Any]) -> None:
     assert (built[0].reference is None) == (loss in NO_REFERENCE)
 
 
-def test_mean_over_pairs_where_the_last_batch_is_smaller(run, built: list[Any]) -> None:
+def test_mean_over_pairs_where_the_last_batch_is_smaller(run) -> None:
     """9 pairs in batches of 4: eval_loss and eval_rewards are those of 9 single pairs."""
     shared = {"eval_dataset": "held", "eval_strategy": "steps", "eval_steps": 3, "max_steps": 3}
     four = run("four", per_device_eval_batch_size=4, **shared).of(Evaluated)[0]
@@ -167,7 +167,7 @@ def test_a_new_adapter_on_a_merged_one_is_compared_with_the_merged_model(
     assert one.watched["logps/chosen"] != pytest.approx(other.watched["logps/chosen"], abs=1e-3)
 
 
-def test_a_reference_model_of_its_own(run, built: list[Any], model_folder: Path, tmp_path) -> None:
+def test_a_reference_model_of_its_own(run, built: list[Any], tmp_path) -> None:
     """A trained model as reference: log-ratios to it, not to the beginning."""
     run("other", **METHODS["full"] | {"learning_rate": 1e-2}, max_steps=4)
     listener = run("run", ref_model=str(tmp_path / "other"), max_steps=1)
@@ -226,7 +226,7 @@ def test_a_reference_that_reads_text_otherwise_is_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [METHODS["lora"], METHODS["full"]], ids=["lora", "full"])
 def test_recomputed_activations_change_nothing(
-    changes: dict, run, built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict, run, built: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = run("plain", max_steps=3, **changes)
     monkeypatch.setattr("engine.training.memory_plan.plan_checkpointing", lambda *_: (True, ""))
