@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.config.catalogue import SECTIONS, SettingInfo, settings
 from engine.config.treatment import treatments
-from engine.config.values import format_value
+from engine.config.values import bound, format_value
 
 
 def reference_page() -> str:
@@ -43,9 +43,9 @@ def _entry(info: SettingInfo) -> list[str]:
     facts = [info.type_text, f"default {default}"]
     low, high = info.bounds
     if low is not None:
-        facts.append(f"{'above' if info.open_bounds[0] else 'from'} {low:g}")
+        facts.append(f"{'above' if info.open_bounds[0] else 'from'} {bound(low)}")
     if high is not None:
-        facts.append(f"{'below' if info.open_bounds[1] else 'up to'} {high:g}")
+        facts.append(f"{'below' if info.open_bounds[1] else 'up to'} {bound(high)}")
     if meta.unit:
         facts.append(f"in {meta.unit}")
     lines = [f"- `{info.name}` ({meta.label}){marks}: {meta.help} *{'; '.join(facts)}*"]

@@ -27,6 +27,7 @@ Scheduler = Literal[
 ]
 # These follow the validation loss, so they need one.
 FOLLOWING_LOSS = frozenset({"reduce_lr_on_plateau", "greedy"})
+MOST_SEED = 2**32 - 1  # numpy takes no more, and transformers seeds it too
 
 
 def _warms_up(config: Any) -> bool:
@@ -165,6 +166,7 @@ class TrainingGroup:
         usual="any number",
         goes_with=("data_seed",),
         ge=0,
+        le=MOST_SEED,
     )
     data_seed: int | None = setting(
         None,
@@ -174,6 +176,7 @@ class TrainingGroup:
         usual="empty",
         goes_with=("seed",),
         ge=0,
+        le=MOST_SEED,
     )
     train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = setting(
         "random",

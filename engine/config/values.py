@@ -136,9 +136,14 @@ def _check_bounds(info: SettingInfo, value: Any) -> None:
     low, high = info.bounds
     open_low, open_high = info.open_bounds
     if low is not None and (value < low or (open_low and value == low)):
-        raise WrongValue(f"it must be {'above' if open_low else 'at least'} {low:g}")
+        raise WrongValue(f"it must be {'above' if open_low else 'at least'} {bound(low)}")
     if high is not None and (value > high or (open_high and value == high)):
-        raise WrongValue(f"it must be {'below' if open_high else 'at most'} {high:g}")
+        raise WrongValue(f"it must be {'below' if open_high else 'at most'} {bound(high)}")
+
+
+def bound(value: float) -> str:
+    """A bound as it is typed: no digit of a whole number is lost."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def shown(value: Any) -> str:

@@ -210,6 +210,8 @@ def test_typed_value(name: str, typed: str, value: object) -> None:
         ("lora_rank", "8.5", "whole number"),
         ("lora_rank", "0", "at least 1"),
         ("top_p", "1.1", "at most 1"),
+        ("seed", "4294967296", "at most 4294967295"),
+        ("data_seed", "4294967296", "at most 4294967295"),
         ("lr_scheduler_type", "cosin", "expected linear"),
         ("bf16", "perhaps", "true or false"),
     ],
