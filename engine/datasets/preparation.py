@@ -309,11 +309,9 @@ def _read(
         into.examples.append((rows.name, example))
     if unfilled:
         hint = (
-            "set identity_name and identity_author."
-            if rows.filled
-            else "they are trained as they stand."
+            "set identity_name and identity_author." if rows.filled else "it is read as it stands."
         )
-        into.notes.append(f"{rows.name}: {unfilled:,} rows hold {PLACEHOLDERS}; {hint}")
+        into.notes.append(f"{rows.name}: {PLACEHOLDERS} stands in {unfilled:,} of its rows; {hint}")
 
 
 def encode_rows(

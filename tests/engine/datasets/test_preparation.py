@@ -345,3 +345,18 @@ def test_rows_that_turn_out_bad_as_tokens_stop_the_run_too(
     config = make_config(dataset="mine", dataset_dir=folder, stage="dpo", bad_rows="stop")
     with pytest.raises(BadInput, match=r"Row 2 of mine: .* are the same"):
         prepare(config, Encoder(model_folders["chatml"], config))
+
+
+def test_placeholders_are_told_without_saying_what_the_rows_are_for(
+    make_set: Any, make_config: Any
+) -> None:
+    # The same note stands in a prediction's log, which trains on nothing.
+    rows = [
+        {"instruction": "Who?", "output": "I am {{name}}."},
+        {"instruction": "q", "output": "a"},
+    ]
+    config = make_config(dataset="mine", dataset_dir=str(make_set(rows)))
+    (note,) = select(config, config.datasets).notes
+    assert note == (
+        "mine: {{name}} or {{author}} stands in 1 of its rows; it is read as it stands."
+    )
