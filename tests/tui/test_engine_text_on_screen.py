@@ -63,7 +63,7 @@ async def test_a_failure_and_the_log(open_screen) -> None:
         for words in (
             "第7步的损失值是nan，不是有限的数。",
             "/sets/a.json，第3行",
-            "检查点5完好：改动设置后从它恢复。",
+            "检查点5完好：改动设置后从它续训。",
         ):
             assert words in text
         await shown.press("escape")
