@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import typer
@@ -121,15 +122,14 @@ def resume(
 
 
 def _run(name: str) -> RunSummary:
-    from engine.runs.history import find_run
+    from engine.runs.history import find_run, list_runs
 
     run = find_run(name)
     if run is None:
+        known = [word for one in list_runs() for word in (one.name, str(one.path))]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else "`finetui runs` lists them."
         raise BadInput(
-            Problem(
-                f"There is no run {name}.",
-                where=str(Path("saves").absolute()),
-                hint="`finetui runs` lists them.",
-            )
+            Problem(f"There is no run {name}.", where=str(Path("saves").absolute()), hint=hint)
         )
     return run

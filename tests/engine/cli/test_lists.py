@@ -43,3 +43,19 @@ def test_a_folder_given_before_the_command_is_the_commands(said_by: Any, tmp_pat
     assert "Question two" in later
     said_by("datasets", "--dataset-dir", "one", "remove", "mine", "--yes")
     assert (tmp_path / "one" / "dataset_info.json").read_text().strip() == "{}"
+
+
+def test_a_run_that_is_not_there_names_a_near_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder = tmp_path / "saves" / "demo" / "lora" / "first-try"
+    run_folder.mkdir(parents=True)
+    line = {"current_steps": 1, "total_steps": 2, "loss": 1.0}
+    (run_folder / "trainer_log.jsonl").write_text(json.dumps(line) + "\n")
+    monkeypatch.chdir(tmp_path)
+    stream = io.StringIO()
+    monkeypatch.setattr(output(), "err", stream)
+    assert run(["runs", "show", "frist-try"]) == 2
+    assert "Did you mean first-try?" in stream.getvalue()
+    assert run(["runs", "show", "xyz"]) == 2
+    assert "finetui runs` lists" in stream.getvalue()
