@@ -353,16 +353,24 @@ ACTIONS: tuple[Action, ...] = (
     _action(
         "chat.again", "r", _m("regenerate"), _m("Answer the last message again"), "regenerate", 3
     ),
-    _action("chat.model", "o", _m("model"), _m("Talk to another model or checkpoint"), "pick", 4),
+    _action(
+        "chat.beside",
+        "b",
+        _m("base beside tuned"),
+        _m("Let the base answer too, beside the model that was made of it; or no more"),
+        "beside",
+        4,
+    ),
+    _action("chat.model", "o", _m("model"), _m("Talk to another model or checkpoint"), "pick", 5),
     _action(
         "chat.sampling",
         "p",
         _m("sampling"),
         _m("Temperature, length and system prompt"),
         "sampling",
-        5,
+        6,
     ),
-    _action("chat.new", "n", _m("new"), _m("Start a new conversation"), "new", 6),
+    _action("chat.new", "n", _m("new"), _m("Start a new conversation"), "new", 7),
     # The message line of the chat.
     _action("message.send", "enter", _m("send"), _m("Send the message"), "send", 1, False),
     _action("message.leave", "escape", _m("leave the line"), _m("Leave the line"), "out", 2, False),

@@ -61,3 +61,14 @@ def run_sources(run: RunSummary, best: BestStep | None = None) -> tuple[Source, 
             scores = is_reward_model(folder)
             found.append(Source(label, str(folder), "", run.path, scores, at_best))
     return tuple(found)
+
+
+def base_of(source: Source) -> Source | None:
+    """What a run's model was made of; None for a base itself, and where the run does not tell.
+    Reads the run's folder."""
+    from engine.worker.questions import run_model
+
+    if source.folder is None:
+        return None
+    model = source.model if source.adapter else run_model(source.folder)
+    return Source(model.rstrip("/").rsplit("/", 1)[-1], model) if model else None

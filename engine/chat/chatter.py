@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from engine.chat.generate import next_ids
@@ -16,6 +17,7 @@ from engine.runs.session import Control, JobSession
 if TYPE_CHECKING:
     from engine.config import RunConfig
     from engine.datasets.medium import Medium
+    from engine.models.inference import Loaded
 
 # Pieces are handed on at this pace: a screen draws no faster, and few events cost little.
 _PIECE_SECONDS = 0.02
@@ -30,14 +32,26 @@ class Chatter:
     once asked to stop.
     """
 
-    def __init__(self, config: RunConfig, session: JobSession) -> None:
+    def __init__(self, config: RunConfig, session: JobSession, under: Loaded | None = None) -> None:
         from engine.models.inference import load_for_inference
 
         self._session = session
-        self.loaded = load_for_inference(config, session)
+        # `under` is the base under an adapter that is loaded already: `base` gives it.
+        self.loaded = under or load_for_inference(config, session)
+        self._weights: Callable[[], AbstractContextManager[object]] = (
+            under.model.disable_adapter if under else nullcontext
+        )
         self._kept = KeptPrefix(self.loaded.model)
         self._random: Any = None
         self._seed: int | None = None
+
+    def base(self, config: RunConfig, session: JobSession) -> Chatter | None:
+        """The base under this model's adapter, which `config` names, for answers beside those of
+        the adapter: it takes no weights of its own. None where the base must be loaded itself."""
+        from engine.models.inference import without_adapter
+
+        under = without_adapter(self.loaded, config, session)
+        return None if under is None else Chatter(config, session, under)
 
     @property
     def cached_tokens(self) -> int:
@@ -77,7 +91,7 @@ class Chatter:
         tokens = 0
         reason = "length"
         try:
-            with interruptible(self.loaded.model, control.check):
+            with self._weights(), interruptible(self.loaded.model, control.check):
                 for token in self._ids(prompt, media, sampling, limit, control):
                     tokens += 1
                     first = first or time.monotonic() - began
@@ -118,7 +132,8 @@ class Chatter:
         limit, _ = self._limit(len(prompt), sampling)
         if shown_turns(messages)[1]:
             raise ValueError("a conversation with media is answered by `answer`")
-        yield from self._choose(prompt, sampling, limit, check)
+        with self._weights():
+            yield from self._choose(prompt, sampling, limit, check)
 
     def _ids(
         self,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.models.card import stored_dtype
+from engine.models.adapter_start import read_start
+from engine.models.card import stored_dtype, text_config
+from engine.models.changed_base import changes_its_base
 from engine.models.computing import computing_notes
 from engine.models.device import choose_device
 from engine.models.folder import adapter_base, check_adapter, read_json
@@ -86,8 +88,6 @@ def load_for_inference(
     Raises BadInput for what can't be loaded, and for a model with the other head; Stopped once
     asked to stop.
     """
-    from engine.datasets import Encoder
-
     sources = find_sources(config, session)
     _check_head(sources, head)
     label = f"loading {sources.name}"
@@ -99,13 +99,8 @@ def load_for_inference(
     precision = choose_precision(config, device, for_training=False, stored_dtype=stored)
     for note in precision.notes:
         session.say(note, "note")
-    encoder = Encoder(text_folder(sources), config, sources.folder)
+    encoder = _encoder(sources, config, session)
     media = see_through(encoder, sources.folder, config)
-    if encoder.chat.trained_without_thoughts and config.enable_thinking:
-        encoder = encoder.thinking(False)
-        session.say("It was trained without thoughts, and is asked without.", "note")
-    for note in encoder.notes:
-        session.say(note, "note")
     session.progress(label, 1, 3, "parts")
     session.control.check()
     model: Any = load_model(
@@ -134,6 +129,49 @@ def load_for_inference(
         context_of(model),
         media,
     )
+
+
+def without_adapter(loaded: Loaded, config: RunConfig, session: JobSession) -> Loaded | None:
+    """The base under an adapter, which shares its weights with `loaded`; None where what lies
+    under it is not the plain base that `config` names (several adapters, PiSSA's start, new blocks
+    or new rows of the vocabulary).
+
+    It answers as the base inside of `loaded.model.disable_adapter()` only.
+    """
+    sources = loaded.sources
+    if len(sources.adapters) != 1 or not hasattr(loaded.model, "disable_adapter"):
+        return None
+    (adapter,) = sources.adapters
+    if changes_its_base(adapter) or read_start(adapter) is not None:
+        return None
+    rows = loaded.model.get_input_embeddings().num_embeddings
+    if rows != text_config(read_json(sources.folder / "config.json")).get("vocab_size"):
+        return None
+    base = replace(sources, adapters=())
+    encoder = _encoder(base, config, session)
+    media = see_through(encoder, base.folder, config)
+    if media is not None:
+        media.reads_for(loaded.model)
+    return replace(
+        loaded,
+        sources=base,
+        encoder=encoder,
+        eos_ids=end_ids(encoder.eos_ids, loaded.model),
+        media=media,
+    )
+
+
+def _encoder(sources: Sources, config: RunConfig, session: JobSession) -> Encoder:
+    """What writes texts as the model of `sources` was trained on them."""
+    from engine.datasets import Encoder
+
+    encoder = Encoder(text_folder(sources), config, sources.folder)
+    if encoder.chat.trained_without_thoughts and config.enable_thinking:
+        encoder = encoder.thinking(False)
+        session.say("It was trained without thoughts, and is asked without.", "note")
+    for note in encoder.notes:
+        session.say(note, "note")
+    return encoder
 
 
 def _check_head(sources: Sources, head: str) -> None:

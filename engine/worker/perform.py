@@ -53,24 +53,38 @@ _LOADED_BY = (
 )
 
 
+# What an adapter brings: all else the same, a base lies under the kept adapter.
+_OF_ADAPTER = ("adapter_name_or_path", "finetuning_type")
+
+
 class Kept:
-    """The chat model that stays loaded between answers."""
+    """The chat model that stays loaded between answers, and the base under its adapter."""
 
     def __init__(self) -> None:
         self._chatter: Any = None
-        self._key: tuple[object, ...] = ()
+        self._base: Any = None
+        self._key: dict[str, str] = {}
 
     def chatter(self, job: ChatJob, session: JobSession) -> Any:
-        """The `engine.chat.Chatter` for this job's model, loaded now unless it is the kept one."""
-        key = tuple(repr(getattr(job.config, name, None)) for name in _LOADED_BY)
-        if self._chatter is None or key != self._key:
-            self.drop()
-            load_libraries(session, ("torch", "transformers", "peft"))
-            from engine.chat import Chatter
+        """The `engine.chat.Chatter` for this job's model, loaded now unless it is the kept one or
+        the base under it."""
+        key = {name: repr(getattr(job.config, name, None)) for name in _LOADED_BY}
+        if self._chatter is not None and key == self._key:
+            return self._chatter
+        if self._chatter is not None and not job.config.adapters and self._differs_by_adapter(key):
+            self._base = self._base or self._chatter.base(job.config, session)
+            if self._base is not None:
+                return self._base
+        self.drop()
+        load_libraries(session, ("torch", "transformers", "peft"))
+        from engine.chat import Chatter
 
-            self._chatter = Chatter(job.config, session)
-            self._key = key
+        self._chatter = Chatter(job.config, session)
+        self._key = key
         return self._chatter
+
+    def _differs_by_adapter(self, key: dict[str, str]) -> bool:
+        return all(key[name] == self._key[name] for name in key if name not in _OF_ADAPTER)
 
     @property
     def loaded(self) -> bool:
@@ -80,8 +94,8 @@ class Kept:
         """Let the model go and give its memory back."""
         if self._chatter is None:
             return
-        self._chatter = None
-        self._key = ()
+        self._chatter = self._base = None
+        self._key = {}
         collect()
 
 

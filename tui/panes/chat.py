@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -12,16 +13,16 @@ from textual.widget import Widget
 from engine.config import RunConfig, applies, format_value, settings, with_value
 from engine.events import AnswerEnded, AnswerPiece
 from engine.problem import BadInput
-from tui.actions import bindings
 from tui.dialogs import Pick
 from tui.language import _, listed, named
 from tui.language import marked as _m
 from tui.panes.sampling import NAMES, Sampling
-from tui.panes.turns import Turn, how_it_went
+from tui.panes.transcript import MessageBox, Transcript
+from tui.panes.turns import PAGE, Turn, how_it_went, turn_lines
 from tui.panes.view import View
 from tui.shell import shell
-from tui.sources import Source
-from tui.widgets.frame import Framed, Line, LinesPanel
+from tui.sources import Source, base_of
+from tui.widgets.frame import Line, LinesPanel
 from tui.widgets.list_view import ListRow
 from tui.widgets.numbers import middle_cut
 from tui.widgets.text_safe import pad_cells, visible, wrap_cells
@@ -29,6 +30,7 @@ from tui.widgets.text_safe import pad_cells, visible, wrap_cells
 if TYPE_CHECKING:
     from textual.widgets import TextArea
 
+    from engine.worker import ChatJob, ChatMessage
     from tui.studio import Studio
 
 # The lines that give the next message a file: the field of a message, and what is missing.
@@ -37,63 +39,6 @@ FILES = {
     "/video": ("videos", _m("There is no such video")),
     "/sound": ("sounds", _m("There is no such sound")),
 }
-
-
-class Transcript(LinesPanel):
-    """What was said, the newest at the bottom."""
-
-    scope = "chat"
-    BINDINGS: ClassVar = bindings("chat")
-
-    def _view(self) -> ChatView:
-        node = self.parent
-        while not isinstance(node, ChatView):
-            node = node.parent if node is not None else None
-            if node is None:
-                raise LookupError("a transcript stands in a chat")
-        return node
-
-    def action_write(self) -> None:
-        self._view().write()
-
-    def action_stop_answer(self) -> None:
-        self._view().stop_answer()
-
-    def action_regenerate(self) -> None:
-        self._view().regenerate()
-
-    def action_pick(self) -> None:
-        self._view().pick_source()
-
-    def action_sampling(self) -> None:
-        self._view().open_sampling()
-
-    def action_new(self) -> None:
-        self._view().start_anew()
-
-
-class MessageBox(Framed, can_focus=False):
-    """The frame round the line that is typed."""
-
-    scope = "message"
-    DEFAULT_CSS = """
-    MessageBox { height: 5; layout: vertical; }
-    MessageBox > TextArea {
-        position: absolute; offset: 4 1; width: 1fr; height: 3; margin: 0 5 0 0; border: none;
-        padding: 0; background: ansi_default;
-    }
-    MessageBox.narrow { height: 3; }
-    MessageBox.narrow > TextArea { height: 1; }
-    """
-
-    def content_line(self, y: int, width: int) -> Line:
-        return [(" >", "accent")] if y == 0 else ()
-
-    def on_descendant_focus(self) -> None:
-        self.active = True
-
-    def on_descendant_blur(self) -> None:
-        self.active = False
 
 
 class ChatView(View):
@@ -109,7 +54,7 @@ class ChatView(View):
 
     def __init__(self, studio: Studio) -> None:
         super().__init__(studio, id="view-chat")
-        self.transcript = Transcript("")
+        self.transcript = Transcript(self)
         self.box = MessageBox("")
         self.how = LinesPanel(_("how it answers"), id="how")
         self.how.can_focus = False
@@ -117,6 +62,9 @@ class ChatView(View):
         self.turns: list[Turn] = []
         self.files: dict[str, tuple[str, ...]] = {}
         self.run = ""
+        # Whether the base answers too, beside the model that was made of it; and which that was.
+        self.beside = False
+        self._asked: Source | None = None
         self._editor: TextArea | None = None
 
     def compose(self) -> ComposeResult:
@@ -149,7 +97,13 @@ class ChatView(View):
 
     @property
     def answering(self) -> bool:
-        return bool(self.turns) and self.turns[-1].open
+        return self._growing() is not None
+
+    def _growing(self) -> Turn | None:
+        """The answer that is being written: the last one, or the base's beside it."""
+        last = self.turns[-1] if self.turns else None
+        found = (last, last.base) if last is not None else ()
+        return next((turn for turn in found if turn is not None and turn.open), None)
 
     # Which model
 
@@ -188,7 +142,10 @@ class ChatView(View):
             _("greedy") if not config.do_sample else f"T {config.temperature:g} p {config.top_p:g}"
         )
         room = max(10, self.transcript.content_width - 44)
-        self.transcript.set_title(f"{_('Chat with')}  {middle_cut(source.label, room)}")
+        title = f"{_('Chat with')}  {middle_cut(source.label, room)}"
+        self.transcript.set_title(
+            f"{title}  {_('beside its base')}" if self.beside and source.folder else title
+        )
         self.how.set_lines(self._how_lines(source))
         most = f"{config.max_new_tokens} {_('tokens')}"
         if not config.max_new_tokens:  # then prompt and answer together are what is bounded
@@ -220,8 +177,7 @@ class ChatView(View):
         return [*lines, [], [(f"p {_('changes them')}", "dim")]]
 
     def _lines(self) -> list[Line]:
-        # Long lines read badly: on a wide screen the text keeps to the width of a page.
-        width = max(20, min(100, self.transcript.content_width - 4))
+        width = max(20, self.transcript.content_width - 4)
         if not self.turns:
             files = listed(("/image", "/video", "/sound"))
             return [
@@ -234,18 +190,12 @@ class ChatView(View):
         lines: list[Line] = []
         if self.studio.remembered.chat_system:
             lines += [[(_("system"), "system")]]
-            for part in wrap_cells(visible(self.studio.remembered.chat_system), width - 2):
+            system = visible(self.studio.remembered.chat_system)
+            for part in wrap_cells(system, min(width, PAGE) - 2):
                 lines.append([("  " + part, "dim")])
             lines.append([])
         for turn in self.turns:
-            lines.append([(_("you") if turn.role == "user" else turn.name, turn.role)])
-            for name in (one for files in turn.files.values() for one in files):
-                lines.append([(f"  [{Path(name).name}]", "dim")])
-            lines += turn.lines(width)
-            note = turn.note or self._waits(turn)
-            if note:
-                lines += [[], *([("  " + part, "dim")] for part in wrap_cells(note, width - 2))]
-            lines.append([])
+            lines += turn_lines(turn, width, self._waits(turn))
         return lines
 
     def _waits(self, turn: Turn) -> str:
@@ -259,9 +209,9 @@ class ChatView(View):
         pieces = self.studio.pieces
         while pieces:
             event = pieces.popleft()
-            if event.run != self.run or not self.answering:
+            turn = self._growing()
+            if event.run != self.run or turn is None:
                 continue
-            turn = self.turns[-1]
             if isinstance(event, AnswerPiece):
                 turn.text += event.text
             elif isinstance(event, AnswerEnded):
@@ -269,17 +219,22 @@ class ChatView(View):
                 turn.open = False
                 turn.note = how_it_went(event)
                 if not turn.text and event.reason == "stopped":
-                    self._take_back()
-        live = self.studio.jobs.get(self.run)
-        if live is not None and live.ended and self.answering:
+                    self._take_back(turn)
+                elif self.beside and turn is self.turns[-1] and event.reason != "stopped":
+                    self._ask_base()
+        live, turn = self.studio.jobs.get(self.run), self._growing()
+        if live is not None and live.ended and turn is not None:
             # Failed or stopped before an end was said.
-            self.turns[-1].open = False
-            if not self.turns[-1].text:
-                self._take_back()
+            turn.open = False
+            if not turn.text:
+                self._take_back(turn)
 
-    def _take_back(self) -> None:
+    def _take_back(self, turn: Turn) -> None:
         """A question that got no answer can be changed and sent again; what is being typed or was
         chosen since stays."""
+        if turn is not self.turns[-1]:
+            self.turns[-1].base = None
+            return
         self.turns.pop()
         asked = self.turns[-1]
         if self._editor is not None and not self._editor.text:
@@ -331,7 +286,7 @@ class ChatView(View):
         self.box.set_title(f"{_('with')} {names}" if names else "")
 
     def _ask(self) -> None:
-        from engine.worker import ChatJob, ChatMessage
+        from engine.worker import ChatJob
 
         source = self._source()
         try:
@@ -339,12 +294,58 @@ class ChatView(View):
         except BadInput as error:
             shell(self).tell(error.problem)
             return
-        messages = tuple(ChatMessage(turn.role, turn.text, **turn.files) for turn in self.turns)
-        job = ChatJob(config, messages, self.studio.remembered.chat_system or None)
+        job = ChatJob(config, self._messages(), self.studio.remembered.chat_system or None)
         self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
+        self._asked = source
+        self._submit(job)
+
+    def _submit(self, job: ChatJob) -> None:
         self.run = self.studio.submit(job, "chat").run
         self.transcript.to_end()
         shell(self).take_in()
+
+    # The base beside it
+
+    def put_base_beside(self) -> None:
+        """Let the base answer too, the last question at once; or no more."""
+        if self.beside:
+            self.beside = False
+        elif self._base(self._source()) is None:
+            self.app.notify(_("This is the base itself: o picks what was made of it."))
+        else:
+            self.beside = True
+            last = self.turns[-1] if self.turns else None
+            if last is not None and last.role == "assistant" and not last.open and not last.base:
+                self._ask_base()
+        self.show()
+
+    def _base(self, source: Source) -> Source | None:
+        base = base_of(source)
+        chosen = base is not None and base.model == self.studio.config.model_name_or_path
+        return replace(base, label=self.studio.model_name) if base and chosen else base
+
+    def _ask_base(self) -> None:
+        """The question of the last answer, with all that came before it, to the base."""
+        from engine.worker import ChatJob
+
+        base = self._base(self._asked or self._source())
+        if base is None:
+            return
+        try:
+            config = self.chat_config(base)
+        except BadInput as error:
+            shell(self).tell(error.problem)
+            return
+        job = ChatJob(config, self._messages(), self.studio.remembered.chat_system or None)
+        self.turns[-1].base = Turn("assistant", "", f"{base.label}  ({_('base')})", open=True)
+        self._submit(job)
+
+    def _messages(self) -> tuple[ChatMessage, ...]:
+        """The conversation up to the last question."""
+        from engine.worker import ChatMessage
+
+        turns = self.turns if self.turns[-1].role == "user" else self.turns[:-1]
+        return tuple(ChatMessage(turn.role, turn.text, **turn.files) for turn in turns)
 
     def chat_config(self, source: Source) -> RunConfig:
         config = with_value(self.studio.config, "model_name_or_path", source.model)

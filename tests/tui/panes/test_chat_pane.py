@@ -279,3 +279,69 @@ async def test_what_was_said_is_not_broken_into_lines_again_for_each_piece(
             await shown.settle()
         assert broken.count("long") == 1
         assert "one two three▍" in shown.text
+
+
+def a_run_of(shown, tmp_path: Path) -> Source:
+    """A run's adapter on the form's model, as the list of models has it."""
+    run = tmp_path / "saves" / "sft-1"
+    run.mkdir(parents=True)
+    return Source("sft-1", shown.studio.config.model_name_or_path, str(run), run)
+
+
+async def test_the_base_answers_beside_the_model_that_was_made_of_it(
+    open_screen, tmp_path: Path
+) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        tuned = a_run_of(shown, tmp_path)
+        view.talk_to(tuned)
+        await shown.type("who are you")
+        await shown.press("enter")
+        ended(shown, view, "I am Nova.")
+        await shown.press("escape", "b")
+        first, second = shown.engine.queue
+        assert first.job.config.adapters == (tuned.adapter,)
+        assert second.job.config.adapters == ()
+        assert second.job.messages == first.job.messages
+        pieces(shown, view, "I am an assistant")
+        await shown.settle()
+        # Beside each other, and the question above both.
+        (row,) = [line for line in shown.text.splitlines() if "I am Nova." in line]
+        assert row.index("I am Nova.") < row.index("I am an assistant▍")
+        assert "s stop" in shown.key_line and "beside its base" in shown.text
+        ended(shown, view, "I am an assistant.")
+        await shown.settle()
+        assert shown.text.count("31 tokens · 24.8 tok/s") == 2
+
+        # The next question goes to both by itself, and what the base said is not told to either.
+        await shown.type("iand who made you")
+        await shown.press("enter")
+        ended(shown, view, "Lumen made me.")
+        third, fourth = list(shown.engine.queue)[2:]
+        said = [message.content for message in fourth.job.messages]
+        assert said == ["who are you", "I am Nova.", "and who made you"]
+        assert [third.job.config.adapters, fourth.job.config.adapters] == [(tuned.adapter,), ()]
+        # Stopped before its first word: the answer it stood beside stays.
+        ended(shown, view, "", reason="stopped")
+        await shown.settle()
+        assert "Lumen made me." in shown.text and view.turns[-1].base is None
+        assert view._editor.text == ""
+
+        await shown.press("escape", "b")
+        assert "beside its base" not in shown.text and not view.beside
+
+
+async def test_a_base_has_nothing_to_stand_beside(open_screen) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        await shown.press("escape", "b")
+        assert "This is the base itself" in shown.text and not view.beside
+
+
+async def test_two_answers_stand_below_each_other_where_there_is_no_room(open_screen) -> None:
+    turn = turns.Turn("assistant", "I am Nova.", "sft-1")
+    turn.base = turns.Turn("assistant", "我是一个助手。", "base")
+    wide = ["".join(text for text, _ in line) for line in turns.turn_lines(turn, 80)]
+    assert wide[1].index("I am Nova.") < wide[1].index("我是一个助手。") == 41 + 2
+    narrow = ["".join(text for text, _ in line) for line in turns.turn_lines(turn, 50)]
+    assert narrow == ["sft-1", "  I am Nova.", "", "base", "  我是一个助手。", ""]
