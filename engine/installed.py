@@ -5,6 +5,25 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 
+# What each extra that a setting needs brings, by the names of the modules.
+_MODULES = {
+    "galore": ("galore_torch",),
+    "apollo": ("apollo_torch",),
+    "badam": ("badam",),
+    "adam-mini": ("adam_mini",),
+    "liger": ("liger_kernel",),
+    "fp8": ("torchao",),
+    "video": ("av",),
+    "sound": ("soundfile", "soxr"),
+    "swanlab": ("swanlab",),
+    "trackio": ("trackio",),
+}
+
+
+def has_extra(extra: str) -> bool:
+    """Whether what an extra of this project brings is installed."""
+    return all(map(is_installed, _MODULES[extra]))
+
 
 @cache
 def is_installed(module: str) -> bool:

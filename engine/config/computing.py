@@ -67,7 +67,7 @@ class ComputingGroup:
         "memory and faster steps on a GPU.",
         usual="on where there is a GPU and the package",
         goes_with=("flash_attn", "liger_kernel_config"),
-        needs="liger-kernel",
+        needs="liger",
     )
     liger_kernel_config: dict[str, Any] | None = setting(
         None,
@@ -96,7 +96,7 @@ class ComputingGroup:
         "newer).",
         usual="off; on for full fine-tuning of large models on Hopper",
         goes_with=("fp8_backend", "bf16"),
-        needs="torchao",
+        needs="fp8",
     )
     fp8_backend: Literal["auto", "torchao"] = setting(
         "auto",

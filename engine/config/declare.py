@@ -20,9 +20,9 @@ class Setting:
     what a higher and a lower value do; `usual` gives usual values, `usual_for` those of one
     stage or method (dpo, lora, …) where they differ, the stage's first; `goes_with` names the
     settings it belongs to (flat keys). `applies` tells, for a RunConfig, whether the setting means
-    anything. `needs` names an optional package. `own` marks finetui's own additions to the
-    published convention. `secret` values are read and used and never written. `ge`, `gt`, `le` and
-    `lt` bound a number: at least, above, at most, below.
+    anything. `needs` names the extra that brings what it takes. `own` marks finetui's own additions
+    to the published convention. `secret` values are read and used and never written. `ge`, `gt`,
+    `le` and `lt` bound a number: at least, above, at most, below.
     """
 
     label: str

@@ -82,7 +82,7 @@ class MediaGroup:
         goes_with=("video_min_pixels", "video_maxlen", "cutoff_len"),
         applies=_pictures,
         ge=1,
-        needs="av",
+        needs="video",
     )
     video_min_pixels: int = setting(
         16 * 16,
@@ -94,7 +94,7 @@ class MediaGroup:
         goes_with=("video_max_pixels",),
         applies=_pictures,
         ge=1,
-        needs="av",
+        needs="video",
     )
     video_fps: float = setting(
         2.0,
@@ -108,7 +108,7 @@ class MediaGroup:
         goes_with=("video_maxlen", "cutoff_len"),
         applies=_pictures,
         gt=0,
-        needs="av",
+        needs="video",
     )
     video_maxlen: int = setting(
         128,
@@ -122,7 +122,7 @@ class MediaGroup:
         goes_with=("video_fps", "cutoff_len"),
         applies=_pictures,
         ge=1,
-        needs="av",
+        needs="video",
     )
     audio_sampling_rate: int = setting(
         16000,
@@ -136,7 +136,7 @@ class MediaGroup:
         applies=_pictures,
         ge=1000,
         le=192000,
-        needs="soundfile",
+        needs="sound",
     )
     media_dir: str | None = setting(
         None,

@@ -58,7 +58,7 @@ class OptimiserFamilyGroup:
         usual="off; on for full fine-tuning that does not fit",
         goes_with=("galore_rank", "pure_bf16", "optim"),
         applies=_whole,
-        needs="galore_torch",
+        needs="galore",
     )
     galore_target: str = setting(
         "all",
@@ -137,7 +137,7 @@ class OptimiserFamilyGroup:
         usual="off; on for full fine-tuning that does not fit",
         goes_with=("apollo_rank", "pure_bf16"),
         applies=_whole,
-        needs="apollo_torch",
+        needs="apollo",
     )
     apollo_target: str = setting(
         "all",
@@ -329,7 +329,7 @@ class OptimiserFamilyGroup:
         usual="off; on for full fine-tuning that nearly fits",
         goes_with=("learning_rate",),
         applies=_whole,
-        needs="adam_mini",
+        needs="adam-mini",
     )
     use_muon: bool = setting(
         False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config import RunConfig, empty_means, format_value, sections, settings
-from engine.installed import is_installed
+from engine.installed import has_extra, install_command
 from engine.problem import Problem
 from tui.engine_text import engine_text
 from tui.language import _, clauses, named
@@ -43,7 +43,7 @@ class FormState:
             kind = "choice"
             shown = shown or "–"
         problem = self.faults.get(name)
-        lacking = needs and not is_installed(needs.replace("-", "_"))
+        lacking = needs and not has_extra(needs)
         return FormRow(
             name,
             _(info.setting.label),
@@ -51,7 +51,7 @@ class FormState:
             kind,  # type: ignore[arg-type]
             name in self.changed,
             engine_text(f"{problem.what} {problem.hint}") if problem else "",
-            named(_("needs"), f"pip install {needs}") if lacking else "",
+            named(_("needs"), install_command(needs)) if lacking else "",
             None if written else "",
             self.remarks.get(name, ""),
         )
