@@ -85,7 +85,9 @@ ACTIONS: tuple[Action, ...] = (
         False,
     ),
     _action("app.help", "question_mark", _m("keys"), _m("Keys of this pane"), "help"),
-    _action("app.palette", "colon ctrl+p", _m("commands"), _m("Every command by name"), "palette"),
+    _action(
+        "app.palette", "colon ctrl+p slash", _m("commands"), _m("Every command by name"), "palette"
+    ),
     _action(
         "app.language",
         "f2",
@@ -291,6 +293,14 @@ ACTIONS: tuple[Action, ...] = (
         "toggle_set",
         6,
     ),
+    _action(
+        "data.search",
+        "slash",
+        _m("search"),
+        _m("Find a row of the set that holds a text or fits an expression"),
+        "search",
+        7,
+    ),
     # Settings panel and form.
     _action(
         "settings.step_in",
@@ -300,6 +310,14 @@ ACTIONS: tuple[Action, ...] = (
         "step_in",
         1,
         False,
+    ),
+    _action(
+        "settings.filter",
+        "slash",
+        _m("filter"),
+        _m("Show the settings whose name holds a text"),
+        "search",
+        2,
     ),
     _action("form.edit", "enter", _m("edit"), _m("Edit the value"), "edit", 2, False),
     _action(

@@ -132,6 +132,8 @@ class Places(Shell):
 
     async def on_step_in(self, message: StepIn) -> None:
         await self.open_view(message.name)
+        if message.search:
+            self.views[message.name].begin_search()
 
     async def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:
         if message.key in RAIL_NAMES:

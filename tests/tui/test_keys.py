@@ -137,6 +137,17 @@ async def test_every_command_is_found_by_name_and_done(open_screen) -> None:
         assert shown.dialogs == 0 and shown.places == ["export"]
 
 
+async def test_where_nothing_is_searched_a_text_does_not_act_as_keys(open_screen) -> None:
+    """`/test` in the monitor: none of its letters trains, stops or leaves."""
+    async with open_screen() as shown:
+        await shown.press("m", "slash")
+        await shown.type("test")
+        await shown.settle()
+        assert not shown.engine.queue and "test" in shown.text
+        await shown.press("escape")
+        assert shown.places == ["train"]
+
+
 async def test_the_palette_runs_an_action_of_the_pane_it_was_opened_from(open_screen) -> None:
     async with open_screen() as shown:
         await shown.press("2", "enter", "colon")

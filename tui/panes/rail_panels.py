@@ -29,11 +29,12 @@ _STAGE_ORDER = ("sft", "rm", "dpo", "kto", "pt", "ppo", "grpo", "rloo", "distill
 
 
 class StepIn(Message):
-    """Enter on a rail panel: its detail is to take the focus."""
+    """Enter on a rail panel: its detail is to take the focus; `/`: and to ask what to look for."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, search: bool = False) -> None:
         super().__init__()
         self.name = name
+        self.search = search
 
 
 class ModelPanel(ListPanel):
@@ -217,6 +218,9 @@ class DataPanel(ListPanel):
     def action_step_in(self) -> None:
         self.post_message(StepIn("data"))
 
+    def action_search(self) -> None:
+        self.post_message(StepIn("data", search=True))
+
     def action_folder(self) -> None:
         shell(self).action_dataset_folder()
 
@@ -309,6 +313,9 @@ class SettingsPanel(Framed):
 
     def action_step_in(self) -> None:
         self.post_message(StepIn("settings"))
+
+    def action_search(self) -> None:
+        self.post_message(StepIn("settings", search=True))
 
 
 class RunsPanel(ListPanel):

@@ -164,6 +164,9 @@ class RowFinding(View):
 
     # Searching
 
+    def begin_search(self) -> None:
+        self.action_search_rows()
+
     def action_search_rows(self) -> None:
         from engine.worker.rows import search_fault
 

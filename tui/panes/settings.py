@@ -331,6 +331,9 @@ class SettingsView(ModelPicks):
         else:
             self.app.notify(_("There is nothing to undo."))
 
+    def begin_search(self) -> None:
+        self.ask_filter()
+
     def ask_filter(self) -> None:
         def typed(text: str | None) -> None:
             if text is not None:

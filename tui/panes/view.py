@@ -40,6 +40,10 @@ class View(Vertical):
         """The widget that takes the focus when the view is stepped into."""
         raise NotImplementedError
 
+    def begin_search(self) -> None:
+        """Ask for what is to be looked for; called for views whose rail panel offers `/` only."""
+        raise NotImplementedError
+
     def step_back(self) -> bool:
         """Step out of something within the view (a filter); False where there is nothing."""
         return False

@@ -78,6 +78,15 @@ async def test_an_expression_is_searched_and_left_by_escape(
         assert shown.app.views["data"].search is None
 
 
+async def test_a_search_begins_in_the_list_of_sets_too(open_screen: Any, home: Path) -> None:
+    async with open_screen() as shown:
+        await rows_of(shown, own_set(home, ROWS))
+        await shown.press("escape")
+        assert shown.app.focused is shown.app.rail.data and "/ search" in shown.key_line
+        await line(shown, "slash", "Paris")
+        assert row(shown) == 3 and shown.places == ["data"]
+
+
 async def test_what_cant_be_searched_or_filtered_is_told_in_the_line(
     open_screen: Any, home: Path
 ) -> None:

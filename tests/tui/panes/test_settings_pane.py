@@ -127,6 +127,16 @@ async def test_sections_open_and_all_shows_more_than_basic(open_screen) -> None:
         assert view.level == "basic"
 
 
+async def test_the_filter_begins_in_the_rail_too(open_screen) -> None:
+    async with open_screen() as shown:
+        await shown.press("3")
+        assert "/ filter" in shown.key_line
+        await shown.press("slash")
+        await shown.type("rate")
+        await shown.press("enter")
+        assert shown.app.views["settings"].filter == "rate" and shown.places == ["settings"]
+
+
 async def test_the_filter_narrows_and_escape_takes_it_away_first(open_screen) -> None:
     async with open_screen() as shown:
         view = await form_of(shown)
