@@ -133,7 +133,7 @@ WORKS = [
         "11",
         "wrong pairs in the loss robust",
         {**DPO, "pref_loss": "robust", "dpo_label_smoothing": 0.1},
-        TRAINING + "test_preference_losses.py::test_dpo_losses_are_trls",
+        TRAINING + "preference/test_preference_losses.py::test_dpo_losses_are_trls",
     ),
     Works(
         "18",
@@ -177,14 +177,14 @@ WORKS = [
         "53",
         "going on with ppo",
         {**PPO, "resume_from_checkpoint": "true"},
-        TRAINING + "ppo/test_ppo_runs.py::test_a_stopped_run_goes_on_as_if_it_had_not",
+        TRAINING + "ppo/test_ppo_resume.py::test_a_stopped_run_goes_on_as_if_it_had_not",
     ),
     Works(
         "53",
         "going on with ppo in full",
         {**PPO, "reward_model_type": "full", "finetuning_type": "full"}
         | {"resume_from_checkpoint": "true"},
-        TRAINING + "ppo/test_ppo_runs.py::test_without_an_adapter_a_begun_step_is_ended",
+        TRAINING + "ppo/test_ppo_resume.py::test_without_an_adapter_a_begun_step_is_ended",
     ),
     *(
         Works(
