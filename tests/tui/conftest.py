@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.events import Key
+from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 from textual.pilot import Pilot
 
 from engine.telemetry import Reading
@@ -56,15 +59,28 @@ class Shown:
     async def settle(self) -> None:
         """Wait until every look-up asked so far is answered and drawn."""
         for _round in range(2):
-            await self.pilot.pause()
+            await self._handled()
             await asyncio.wrap_future(self.engine.lookup(int))
-        await self.pilot.pause()
+        await self._handled()
         await self.pilot.pause()
 
+    async def _handled(self) -> None:
+        """Wait until what was sent is handled, and what came of that: a message that rises from
+        the rail to the app is handed on once a round. The pilot's own pause waits for an idle
+        processor too, which beside other tests takes most of a test's time."""
+        for _round in range(8):
+            await self.pilot.pause(0)
+
     async def press(self, *keys: str) -> None:
+        """Press keys one after the other, each when the one before is handled."""
+        driver = self.app._driver
+        assert driver is not None
         for key in keys:
-            await self.pilot.press(key)
-            await self.pilot.pause()
+            name = _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
+            event = Key(name, _character(name))
+            event.set_sender(self.app)
+            driver.send_message(event)
+            await self._handled()
         await self.settle()
 
     async def type(self, text: str) -> None:
@@ -103,6 +119,14 @@ class Shown:
     @property
     def dialogs(self) -> int:
         return len(self.app.screen_stack) - 1
+
+
+def _character(name: str) -> str | None:
+    """What a key types, as the pilot finds it."""
+    try:
+        return unicodedata.lookup(_get_unicode_name_from_key(REPLACED_KEYS.get(name, name)))
+    except KeyError:
+        return name if len(name) == 1 else None
 
 
 Opener = Callable[..., AbstractAsyncContextManager[Shown]]
