@@ -299,7 +299,7 @@ ACTIONS: tuple[Action, ...] = (
         _m("search"),
         _m("Find a row of the set that holds a text or fits an expression"),
         "search",
-        7,
+        0,
     ),
     # Settings panel and form.
     _action(

@@ -71,7 +71,8 @@ class Kept:
         key = {name: repr(getattr(job.config, name, None)) for name in _LOADED_BY}
         if self._chatter is not None and key == self._key:
             return self._chatter
-        if self._chatter is not None and not job.config.adapters and self._differs_by_adapter(key):
+        plain = not job.config.adapter_name_or_path
+        if self._chatter is not None and plain and self._differs_by_adapter(key):
             self._base = self._base or self._chatter.base(job.config, session)
             if self._base is not None:
                 return self._base

@@ -78,6 +78,7 @@ def test_the_demo_model_trains(pane, remember, files) -> None:
     assert files.complete(run) == [3]
 
 
+@pytest.mark.slow
 def test_nothing_a_library_says_reaches_the_terminal(pane, remember, files) -> None:
     remember(max_steps=30)
     tmux = pane(120, 40, PYTHONWARNINGS="always", TRANSFORMERS_VERBOSITY="info")

@@ -13,6 +13,7 @@ from engine.training import run_training
 from tests.engine.training.media_runs import media_config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["struct", "bytes"])
 def test_the_losses_are_those_of_files(
     form: str,

@@ -58,6 +58,7 @@ def text_set(tmp_path: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_packed_text_of_a_vision_model_is_kept_apart(
     train: Callable[..., Any], text_set: str
 ) -> None:

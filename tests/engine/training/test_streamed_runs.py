@@ -110,6 +110,7 @@ def test_packed_rows_stream_and_resume(train: Any, tmp_path: Path, name: str, ma
     assert again["tokens"] == whole["tokens"]
 
 
+@pytest.mark.slow
 def test_one_packed_stretch_in_order_is_the_packed_set(train: Any) -> None:
     """One window over all rows, in their order: the packed run that is not streamed."""
     options = {"packing": True, "disable_shuffling": True, "per_device_train_batch_size": 2}

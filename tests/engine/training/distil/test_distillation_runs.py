@@ -104,6 +104,7 @@ def test_other_divergences_bring_the_kl_down_too(beta: float, distill: Any, teac
     assert last.loss * 2 <= first.loss
 
 
+@pytest.mark.slow
 def test_on_its_own_samples_the_student_comes_close_and_shows_what_it_wrote(
     distill: Any, teacher: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_stop_within_an_answer_and_go_on_as_if_never_stopped(
     assert left.read_bytes() == right.read_bytes()
 
 
+@pytest.mark.slow
 def test_steps_after_the_last_checkpoint_are_repeated_and_told(
     tmp_path: Path, group_config: Callable[..., Any], make_session: Callable[..., Any]
 ) -> None:
@@ -169,6 +170,7 @@ def test_prompts_are_asked_as_the_encoder_wrote_them(
     assert sorted(firsts) == sorted(known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_adapter_that_is_trained_on_is_the_reference(
     stage: str, tmp_path: Path, group_config: Callable[..., Any], make_session: Callable[..., Any]

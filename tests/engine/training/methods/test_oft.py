@@ -12,6 +12,7 @@ from engine.problem import BadInput
 OFT = {"finetuning_type": "oft", "oft_block_size": 8}
 
 
+@pytest.mark.slow
 def test_an_adapter_trains_on(
     train: Any, load: Any, comes_back: Any, logits: Any, tmp_path: Path
 ) -> None:
@@ -26,6 +27,7 @@ def test_an_adapter_trains_on(
     assert (logits(comes_back(second, tmp_path / "second")) - ended).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["oft", "lora"])
 def test_a_new_one_on_a_merged_one(
     first: str, train: Any, load: Any, comes_back: Any, logits: Any, tmp_path: Path

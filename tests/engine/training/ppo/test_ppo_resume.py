@@ -62,6 +62,7 @@ def test_without_an_adapter_a_begun_step_is_ended(
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_steps_after_the_last_checkpoint_are_repeated_and_said(train, tmp_path: Path) -> None:
     """As after a kill: the log went further than the checkpoint."""
     whole = train("run", save_steps=2, max_steps=5)
@@ -72,6 +73,7 @@ def test_steps_after_the_last_checkpoint_are_repeated_and_said(train, tmp_path: 
     assert losses(again) == {s: v for s, v in losses(whole).items() if s > 2}
 
 
+@pytest.mark.slow
 def test_a_stop_inside_an_evaluation_is_made_up_for(train, tmp_path: Path) -> None:
     from engine.training.ppo import trainer as module
 

@@ -129,6 +129,7 @@ def test_held_out_prompts_are_answered_and_the_best_is_kept(train, tmp_path: Pat
     assert weights(tmp_path / "run") == weights(tmp_path / "run" / f"checkpoint-{best.step}")
 
 
+@pytest.mark.slow
 def test_an_evaluation_changes_nothing_in_training(train) -> None:
     plain = train("plain", max_steps=3, val_size=4)
     watched = train("watched", max_steps=3, val_size=4, eval_strategy="steps", eval_steps=1)
@@ -138,6 +139,7 @@ def test_an_evaluation_changes_nothing_in_training(train) -> None:
 # -- the reference ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_adapter_trained_on_is_compared_with_its_own_start(
     train, make_config, make_session, tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_an_adapter_trained_on_is_compared_with_its_own_start(
     assert second.watched["kl"] != 0.0
 
 
+@pytest.mark.slow
 def test_a_value_head_is_trained_on_from_the_adapter(train, tmp_path: Path) -> None:
     train("first", max_steps=2)
     train(
@@ -221,6 +224,7 @@ def test_dropout_is_off_and_that_is_said(train) -> None:
     assert listener.of(StepLogged)[0].watched["clip_share"] == 0.0
 
 
+@pytest.mark.slow
 def test_activations_computed_again_change_no_loss(train, monkeypatch) -> None:
     plain = train("plain", max_steps=2)
     monkeypatch.setattr("engine.training.memory_plan.plan_checkpointing", lambda *_: (True, ""))

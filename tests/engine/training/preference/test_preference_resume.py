@@ -42,6 +42,7 @@ def test_stop_and_resume_is_the_unbroken_run(
     resumed_equals(RESUMED[name], look, run, make_dpo, make_session, tmp_path)
 
 
+@pytest.mark.slow
 def test_stop_and_resume_with_an_adapter_trained_on(
     run, make_dpo, make_session, tmp_path: Path
 ) -> None:
