@@ -42,7 +42,7 @@ def test_the_whole_path(pane, remember, files, size) -> None:
     tmux.keys("x")
     tmux.wait_for(f"exports/{run.name}")
     tmux.keys("g")
-    tmux.wait_for("AutoModelForCausalLM.from_pretrained")
+    tmux.wait_for("Load it in Python")
     exported = tmux.folder / "exports" / run.name
     assert (exported / "config.json").is_file() and (exported / "Modelfile").is_file()
     assert list(exported.glob("*.safetensors"))
