@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.paths import saves_dir
 from tui.next_run import NextRun
 from tui.remembered import Remembered
-from tui.sources import Source, run_sources
+from tui.sources import Source, bare_name, run_sources
 
 if TYPE_CHECKING:
     from engine.runs.history import RunSummary
@@ -49,8 +49,7 @@ class KnownRuns(NextRun):
         """The chosen model's display name."""
         if self.card is not None:
             return self.card.name
-        name = self.config.model_name_or_path or ""
-        return name.rstrip("/").rsplit("/", 1)[-1] or "–"
+        return bare_name(self.config.model_name_or_path or "") or "–"
 
     def folder_of(self, run: str) -> Path | None:
         """The folder of a run in the list, by its name."""

@@ -71,4 +71,9 @@ def base_of(source: Source) -> Source | None:
     if source.folder is None:
         return None
     model = source.model if source.adapter else run_model(source.folder)
-    return Source(model.rstrip("/").rsplit("/", 1)[-1], model) if model else None
+    return Source(bare_name(model), model) if model else None
+
+
+def bare_name(model: str) -> str:
+    """The last part of a folder or a hub's name."""
+    return model.rstrip("/").rsplit("/", 1)[-1]

@@ -102,7 +102,7 @@ def _checked(
         info = find_dataset(name, folder or None)
         stage = stage_for(info)
         config = _config(model, template, cutoff, folder, stage)
-        fill = Fill(config.identity_name, config.identity_author)
+        fill = Fill.of(config)
         rows = open_rows(info, folder or None, fill, access=Access.of(config, _progress()))
         encoder = _encoder(rows, config, asked=model != "demo" or bool(template))
         kept = KeptCheck(config, encoder, rows.info, limit=limit or None)

@@ -81,7 +81,7 @@ def copy(
     from engine.datasets.registry_edit import copy_entry, listed_entry
 
     config = defaults_for_form()
-    fill = Fill(config.identity_name, config.identity_author)
+    fill = Fill.of(config)
     path = copy_entry(listed_entry(name, dataset_dir or None), new_name, fill)
     output().tell(f"{visible(new_name)} is a copy of {visible(name)}, in {visible(str(path))}.")
     return 0

@@ -74,9 +74,7 @@ def show(
 
     out = output()
     info = find_dataset(name, dataset_dir or None)
-    names = defaults_for_form()
-    fill = Fill(names.identity_name, names.identity_author)
-    rows = open_rows(info, dataset_dir or None, fill)
+    rows = open_rows(info, dataset_dir or None, Fill.of(defaults_for_form()))
     if not rows.has(row - 1):
         what = f"{name} has {len(rows):,} rows; there is no row {row:,}."
         raise BadInput(Problem(what, where=name, hint=""))

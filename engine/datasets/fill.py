@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from engine.datasets.example import Example, Message
 from engine.paths import bundled_data_dir
 
 if TYPE_CHECKING:
+    from engine.config import RunConfig
     from engine.datasets.dataset_info import DatasetInfo
 
 PLACEHOLDER = re.compile(r"\{\{\s*(name|author)\s*\}\}")
@@ -24,6 +25,11 @@ class Fill:
 
     name: str | None = None
     author: str | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """As a run's settings have it."""
+        return cls(config.identity_name, config.identity_author)
 
     def text(self, text: str) -> str:
         values = {"name": self.name, "author": self.author}

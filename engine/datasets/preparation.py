@@ -81,7 +81,7 @@ def select(
     set that isn't there, can't be read or is not for the stage.
     """
     stage = stage or str(config.stage)
-    fill = Fill(config.identity_name, config.identity_author)
+    fill = Fill.of(config)
     chosen = Selection([], [], [])
     infos = [find_dataset(name, config.dataset_dir) for name in names]
     check_fit(infos, stage)

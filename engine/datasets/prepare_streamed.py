@@ -49,7 +49,7 @@ def open_streamed(
     check_stop: Callable[[], None] | None = None,
 ) -> list[RowIndex]:
     """The sets, those of Hugging Face's hub to be read as they come. Raises BadInput."""
-    fill = Fill(config.identity_name, config.identity_author)
+    fill = Fill.of(config)
     access = Access.of(config, progress, check_stop)
     return [
         RowIndex(info, far_rows(info, access), fill)

@@ -88,7 +88,7 @@ class CheckRun:
         from engine.datasets.stage_rows import form_of
 
         name = self.state.dataset
-        fill = Fill(self.config.identity_name, self.config.identity_author)
+        fill = Fill.of(self.config)
         access = Access.of(self.config, check_stop=self._check_stop, fetch=False)
         rows = open_rows(name, self.config.dataset_dir, fill, access=access)
         stage = _stage(self.config, rows)

@@ -100,7 +100,7 @@ def copy(entry: Entry, name: str, config: RunConfig) -> Path:
     from engine.datasets.fill import Fill
     from engine.datasets.registry_edit import copy_entry
 
-    return copy_entry(entry, name, Fill(config.identity_name, config.identity_author))
+    return copy_entry(entry, name, Fill.of(config))
 
 
 def _told(problem: Problem) -> str:

@@ -59,9 +59,6 @@ class ChooseFile(TypedList):
         line.cursor_position = len(line.value)
         self._look()
 
-    def on_resize(self) -> None:
-        self._fit()
-
     def _fit(self) -> None:
         height = max(6, min(16, self.app.size.height - 5))
         self.query_one(ListPanel).styles.height = height

@@ -95,9 +95,6 @@ class Pick(TypedList):
         self._say()
         self.query_one("Input").focus()
 
-    def on_resize(self) -> None:
-        self._fit()
-
     def _fit(self) -> None:
         """The list leaves room for what stands below it, the line that is typed in last."""
         size = self.app.size

@@ -34,7 +34,12 @@ class TypedList(Dialog[str | None]):
         Binding("pageup", "page(-1)", "page up", show=False, priority=True),
     ]
 
+    def _fit(self) -> None:
+        """Give the list its height on a screen of this size."""
+        raise NotImplementedError
+
     def on_resize(self) -> None:
+        self._fit()
         # A gap to what is seen on either side, where something is.
         inner = self.query_one(Vertical)
         beside = inner.styles.width is not None and self.app.size.width > inner.styles.width.value

@@ -286,18 +286,23 @@ class ChatView(View):
         self.box.set_title(f"{_('with')} {names}" if names else "")
 
     def _ask(self) -> None:
+        source = self._source()
+        job = self._job(source)
+        if job is not None:
+            self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
+            self._asked = source
+            self._submit(job)
+
+    def _job(self, source: Source) -> ChatJob | None:
+        """The last question to a model; None, and told, where the settings don't suit it."""
         from engine.worker import ChatJob
 
-        source = self._source()
         try:
             config = self.chat_config(source)
         except BadInput as error:
             shell(self).tell(error.problem)
-            return
-        job = ChatJob(config, self._messages(), self.studio.remembered.chat_system or None)
-        self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
-        self._asked = source
-        self._submit(job)
+            return None
+        return ChatJob(config, self._messages(), self.studio.remembered.chat_system or None)
 
     def _submit(self, job: ChatJob) -> None:
         self.run = self.studio.submit(job, "chat").run
@@ -326,19 +331,11 @@ class ChatView(View):
 
     def _ask_base(self) -> None:
         """The question of the last answer, with all that came before it, to the base."""
-        from engine.worker import ChatJob
-
         base = self._base(self._asked or self._source())
-        if base is None:
-            return
-        try:
-            config = self.chat_config(base)
-        except BadInput as error:
-            shell(self).tell(error.problem)
-            return
-        job = ChatJob(config, self._messages(), self.studio.remembered.chat_system or None)
-        self.turns[-1].base = Turn("assistant", "", f"{base.label}  ({_('base')})", open=True)
-        self._submit(job)
+        job = self._job(base) if base is not None else None
+        if base is not None and job is not None:
+            self.turns[-1].base = Turn("assistant", "", f"{base.label}  ({_('base')})", open=True)
+            self._submit(job)
 
     def _messages(self) -> tuple[ChatMessage, ...]:
         """The conversation up to the last question."""

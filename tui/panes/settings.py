@@ -56,7 +56,7 @@ class SettingsForm(FormList):
         self.hand_on("undo")
 
     def action_filter(self) -> None:
-        self.hand_on("ask_filter")
+        self.hand_on("begin_search")
 
     def action_level(self) -> None:
         self.hand_on("next_level")
@@ -332,9 +332,6 @@ class SettingsView(ModelPicks):
             self.app.notify(_("There is nothing to undo."))
 
     def begin_search(self) -> None:
-        self.ask_filter()
-
-    def ask_filter(self) -> None:
         def typed(text: str | None) -> None:
             if text is not None:
                 self.filter = text.strip()

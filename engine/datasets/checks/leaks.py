@@ -87,7 +87,7 @@ def _read(
 ) -> _Rows:
     infos = [find_dataset(name, config.dataset_dir) for name in names]
     check_fit(infos, str(config.stage))
-    fill = Fill(config.identity_name, config.identity_author)
+    fill = Fill.of(config)
     access = Access.of(config, check_stop=check_stop, fetch=False)
     chosen = _Rows()
     for place, info in enumerate(infos):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.engine.local_server import Answers, served
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -27,25 +25,13 @@ class Hub:
         self.damage = False
 
 
-@contextmanager
-def serving(hub: Hub) -> Iterator[str]:
+def serving(hub: Hub) -> AbstractContextManager[str]:
     """The hub's address while it serves."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return served(_handler(hub))
 
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Nothing is printed."""
-
+def _handler(hub: Hub) -> type[Answers]:
+    class Handler(Answers):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             path, query = unquote(url.path), parse_qs(url.query)
@@ -109,17 +95,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 data = bytes(len(data))
             self._send(206 if asked else 200, data[start:], etag)
 
-        def _send(self, code: int, data: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(data)))
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
+        def _body(self, data: bytes) -> None:
             if hub.breaks and b"instruction" in data:
                 data = data[: hub.breaks.pop(0)]
                 self.close_connection = True
-            self.wfile.write(data)
+            super()._body(data)
 
     return Handler

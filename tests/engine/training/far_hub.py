@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.engine.local_server import Answers, served
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "org/far"
@@ -29,25 +28,13 @@ class FarHub:
         return sum(count for asked, _, count in self.asked if asked == name)
 
 
-@contextmanager
-def serving(hub: FarHub) -> Iterator[str]:
+def serving(hub: FarHub) -> AbstractContextManager[str]:
     """The hub's address while it serves."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return served(_handler(hub))
 
 
-def _handler(hub: FarHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Nothing is printed."""
-
+def _handler(hub: FarHub) -> type[Answers]:
+    class Handler(Answers):
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
             if hub.down:
@@ -91,15 +78,6 @@ def _handler(hub: FarHub) -> type[BaseHTTPRequestHandler]:
 
         def _json(self, told: Any) -> None:
             self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
-
-        def _send(self, code: int, data: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(data)))
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
 
     return Handler
 

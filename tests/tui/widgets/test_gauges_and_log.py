@@ -163,9 +163,10 @@ async def test_the_log_without_a_frame(stage: Fixture, picture: Fixture, settle:
         assert log.picture_lines()[:2] == target
 
 
-async def test_bars_give_way_before_a_reading_is_cut(stage: Fixture, settle: Fixture) -> None:
+async def machine_lines(stage: Fixture, settle: Fixture, width: int) -> list[str]:
+    """The panel of the machine as it is drawn in so many cells."""
     machine = Machine()
-    app = stage(machine, 64, 4)
+    app = stage(machine, width, 4)
     rows = [
         GaugeRow("CPU", 1.0, ("2 cores",), spark=(0.5, 1.0) * 12),
         GaugeRow("RAM", 0.11, ("2.7/24 GB", "disk 76.4 GB free")),
@@ -173,22 +174,17 @@ async def test_bars_give_way_before_a_reading_is_cut(stage: Fixture, settle: Fix
     async with app.run_test(size=(100, 30)) as pilot:
         machine.update(rows)
         await settle(pilot)
-        lines = machine.picture_lines()
-        assert "disk 76.4 GB free" in lines[2]
-        assert lines[1].index("▏") == lines[2].index("▏ ") > 20
+        return machine.picture_lines()
+
+
+async def test_bars_give_way_before_a_reading_is_cut(stage: Fixture, settle: Fixture) -> None:
+    lines = await machine_lines(stage, settle, 64)
+    assert "disk 76.4 GB free" in lines[2]
+    assert lines[1].index("▏") == lines[2].index("▏ ") > 20
 
 
 async def test_a_reading_that_has_no_room_is_left_out_whole(
     stage: Fixture, settle: Fixture
 ) -> None:
-    machine = Machine()
-    app = stage(machine, 46, 4)
-    rows = [
-        GaugeRow("CPU", 1.0, ("2 cores",), spark=(0.5, 1.0) * 12),
-        GaugeRow("RAM", 0.11, ("2.7/24 GB", "disk 76.4 GB free")),
-    ]
-    async with app.run_test(size=(100, 30)) as pilot:
-        machine.update(rows)
-        await settle(pilot)
-        lines = machine.picture_lines()
-        assert "2.7/24 GB" in lines[2] and "disk" not in lines[2] and "…" not in lines[2]
+    lines = await machine_lines(stage, settle, 46)
+    assert "2.7/24 GB" in lines[2] and "disk" not in lines[2] and "…" not in lines[2]
