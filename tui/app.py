@@ -5,6 +5,7 @@ It holds no logic of training: what is to be run lives in `Studio`, what runs in
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,6 +123,10 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
         self.call_after_refresh(self._begin_works)
 
     def _begin_works(self) -> None:
+        if not gc.isenabled():
+            # Switched off for the start. What is there now stays as long as the screen.
+            gc.freeze()
+            gc.enable()
         with self.alive():
             self.works.begin()
             self.studio.reading = self.works.reading()
