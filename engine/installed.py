@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 # What each extra that a setting needs brings, by the names of the modules.
 _MODULES = {
@@ -38,10 +40,14 @@ def install_command(extra: str) -> str:
 
 @cache
 def torch_is_for_cpus() -> bool:
-    """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu")."""
-    from importlib import metadata  # late: it brings email and zipfile
+    """Whether the installed torch can't use a GPU, by its version alone ("2.13.0+cpu").
 
-    try:
-        return metadata.version("torch").endswith("+cpu")
-    except metadata.PackageNotFoundError:
+    Read from the file that torch itself takes it from: importlib.metadata brings email and zipfile
+    along, which the screen's first frame would wait for.
+    """
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
         return True
+    text = (Path(torch.origin).parent / "version.py").read_text(encoding="utf-8")
+    found = re.search(r"^__version__ = '([^']*)'", text, re.MULTILINE)
+    return found is not None and found[1].endswith("+cpu")

@@ -9,9 +9,6 @@ from engine.config.media import PICTURE_STAGES
 from engine.datasets.counts import RowCounts
 from engine.datasets.dataset_info import DatasetInfo, Formatting, Shape
 from engine.datasets.local import local_files
-from engine.datasets.media.decoding import missing_pyav
-from engine.datasets.media.looks import LOOKS
-from engine.datasets.media.sounds import missing_package
 from engine.datasets.medium import words
 from engine.datasets.registry import known_sets
 from engine.problem import BadInput, Problem
@@ -73,19 +70,26 @@ def fits(entry: DatasetEntry | DatasetInfo, stage: str) -> str | None:
     info = entry.info if isinstance(entry, DatasetEntry) else entry
     if info is None:
         return "its registry entry can't be used"
-    coming = [kind for kind in info.media if kind not in LOOKS]
-    if coming:
-        return f"its rows hold {words(coming)}, which are not here yet"
-    if "audio" in info.media and (missing := missing_package()):
-        return f"its rows hold sounds, and {missing}"
-    if "video" in info.media and (missing := missing_pyav()):
-        return f"its rows hold videos, and {missing}"
+    if info.media and (missing := _missing_reader(info)):
+        return missing
     if info.media and stage not in PICTURE_STAGES:
         return f"its rows hold {words(info.media)}, for the stages sft and dpo"
     reasons = {"preference": _PAIRS, "feedback": _LABELS, "text": _TEXTS}
     if info.shape in _WANTED.get(stage, _TALK):
         return None
     return reasons.get(info.shape, _TALKS)
+
+
+def _missing_reader(info: DatasetInfo) -> str | None:
+    """What is not installed and would have to read the set's media."""
+    from engine.datasets.media.decoding import missing_pyav
+    from engine.datasets.media.sounds import missing_package
+
+    if "audio" in info.media and (missing := missing_package()):
+        return f"its rows hold sounds, and {missing}"
+    if "video" in info.media and (missing := missing_pyav()):
+        return f"its rows hold videos, and {missing}"
+    return None
 
 
 def _entry(info: DatasetInfo, counts: RowCounts) -> DatasetEntry:

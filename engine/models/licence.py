@@ -37,8 +37,6 @@ def licence_of(folder: Path) -> str:
 
 
 def _front_matter(file: Path) -> str:
-    import yaml
-
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -46,6 +44,8 @@ def _front_matter(file: Path) -> str:
     found = re.match(r"\s*---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
     if found is None:
         return ""
+    import yaml
+
     try:
         card = yaml.safe_load(found[1])
     except yaml.YAMLError:

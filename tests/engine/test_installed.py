@@ -24,3 +24,9 @@ def test_each_needed_extra_can_be_installed_and_looked_for() -> None:
 def test_all_of_an_extra_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "is_installed", lambda module: module != "soxr")
     assert not installed.has_extra("sound") and installed.has_extra("video")
+
+
+def test_torch_is_known_by_its_file_as_by_its_package() -> None:
+    from importlib import metadata
+
+    assert installed.torch_is_for_cpus() == metadata.version("torch").endswith("+cpu")

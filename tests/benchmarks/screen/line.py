@@ -137,12 +137,12 @@ class Line:
         return "\n".join(self.screen.display)
 
 
+# Not handed on: what changes the screen, and what has Python compile every module at each start.
+_LEFT_OUT = ("NO_COLOR", "COLUMNS", "LINES", "LC_ALL", "TMUX", "PYTHONDONTWRITEBYTECODE")
+
+
 def _environ(folder: Path) -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("NO_COLOR", "COLUMNS", "LINES", "LC_ALL", "TMUX")
-    }
+    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     return kept | {
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",

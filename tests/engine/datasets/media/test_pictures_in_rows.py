@@ -15,7 +15,6 @@ from engine.config import read_flat
 from engine.datasets import Encoder, RowProblem, find_dataset, fits, open_rows, prepare
 from engine.datasets.formats.fields import RowFault
 from engine.datasets.media import Limits, find_picture, media_root, open_picture
-from engine.datasets.media.looks import LOOKS
 from engine.datasets.media.paths import picture_size
 from engine.datasets.media_rows import laid
 from engine.datasets.medium import pictures
@@ -188,9 +187,11 @@ def test_sets_with_media_suit_some_stages(
     registry = json.loads((folder / "dataset_info.json").read_text())
     registry["talk"]["columns"]["videos"] = "videos"
     (folder / "dataset_info.json").write_text(json.dumps(registry))
-    monkeypatch.delitem(LOOKS, "video", raising=False)
-    assert "hold videos, which are not here" in str(fits(find_dataset("talk", folder), "sft"))
-    monkeypatch.setitem(LOOKS, "video", len)
+    reader = "engine.datasets.media.decoding.missing_pyav"
+    monkeypatch.setattr(reader, lambda: "no reader is installed")
+    told = fits(find_dataset("talk", folder), "sft")
+    assert told == "its rows hold videos, and no reader is installed"
+    monkeypatch.setattr(reader, lambda: None)
     assert fits(find_dataset("talk", folder), "sft") is None
     assert "pictures and videos" in str(fits(find_dataset("talk", folder), "pt"))
 
