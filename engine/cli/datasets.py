@@ -24,6 +24,8 @@ FOLDER = typer.Option("", "--dataset-dir", help="The folder with dataset_info.js
 @app.callback()
 def datasets(context: typer.Context, dataset_dir: str = FOLDER) -> int:
     """List the sets of a dataset folder, with their rows and what they suit."""
+    # What fetches from a hub, and decoders of sounds and videos, write to stderr by themselves.
+    output().divert()
     if context.invoked_subcommand is None:
         return listed(dataset_dir)
     # Given before the command it holds for the command; what stands behind it wins.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.datasets.hub_reach import hub_or_cache
 from engine.paths import cache_dir
 from engine.problem import BadInput, FinetuiError, Problem, Stopped
 from engine.runs.atomic import write_atomic
@@ -96,9 +97,10 @@ def _opened(info: DatasetInfo, access: Access) -> Fetched:
         folder = fetch_dataset(info.ms_hub_url, info.hub_folder, access.ms_token, *fetch)
         return _load(info, info.ms_hub_url, str(folder), None)
     if info.hf_hub_url:
-        if access.progress or access.check_stop:
-            _tell_fetching(info, token, *fetch)
-        return _load(info, info.hf_hub_url, info.hf_hub_url, token)
+        with hub_or_cache(_datasets_hub(), fetch[1]) as away:
+            if away is None and (access.progress or access.check_stop):
+                _tell_fetching(info, token, *fetch)
+            return _load(info, info.hf_hub_url, info.hf_hub_url, token, away)
     if info.om_hub_url:
         raise _bad(
             f"{info.name!r} lies on the Modelers hub, which finetui does not fetch from.",
@@ -112,6 +114,13 @@ def _opened(info: DatasetInfo, access: Access) -> Fetched:
         path = fetch_cloud(info.name, info.cloud_file_name, *fetch)
         return Fetched(open_path(path), (path,))
     return _open_remote(info, token, *fetch)
+
+
+def _datasets_hub() -> str:
+    """The hub that the package `datasets` asks; it read HF_ENDPOINT when it was imported."""
+    import datasets.config
+
+    return datasets.config.HF_ENDPOINT
 
 
 def is_hub_name(source: str) -> bool:
@@ -140,16 +149,17 @@ def detect_hub(
 
 def remote_registry(repo: str, token: str | None = None) -> Path:
     """The folder of a registry that lives on the hub (`dataset_dir: REMOTE:org/repo`)."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
+    away: Exception | None = None
     try:
-        return Path(
-            hf_hub_download(repo, "dataset_info.json", repo_type="dataset", token=token)
-        ).parent
+        with hub_or_cache(constants.ENDPOINT, _on) as away:
+            path = hf_hub_download(repo, "dataset_info.json", repo_type="dataset", token=token)
+        return Path(path).parent
     except (OSError, ValueError, RuntimeError) as error:
         raise BadInput(
             Problem(
-                f"The registry {repo} could not be fetched from the hub: {_why(error)}.",
+                f"The registry {repo} could not be fetched from the hub: {_why(away or error)}.",
                 f"dataset_dir REMOTE:{repo}",
                 "Check the name and the network, or download it and give its folder.",
                 "dataset_dir",
@@ -161,6 +171,7 @@ def _open_remote(
     info: DatasetInfo, token: str | None, progress: Progress, check_stop: CheckStop
 ) -> Fetched:
     """A file or folder that lies beside a hub's registry, or the part of it that is asked for."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import EntryNotFoundError
 
     from engine.datasets.hub_files import fetch_beside
@@ -168,15 +179,17 @@ def _open_remote(
 
     assert info.remote is not None and info.file_name is not None
     repo, name = info.remote, os.path.normpath(info.file_name)
+    away: Exception | None = None
     try:
-        root = fetch_beside(repo, name, token, progress, check_stop)
+        with hub_or_cache(constants.ENDPOINT, check_stop) as away:
+            root = fetch_beside(repo, name, token, progress, check_stop)
     except EntryNotFoundError:
         raise _bad(
             f"There is no file {name} in {repo}.", info, "Check file_name in its registry."
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise _bad(
-            f"{name} of {repo} could not be fetched from the hub: {_why(error)}.",
+            f"{name} of {repo} could not be fetched from the hub: {_why(away or error)}.",
             info,
             "Check the name and the network, or download it and give file_name.",
         ) from None
@@ -200,12 +213,13 @@ def _tell_fetching(
         _log.debug("%s could not be fetched beforehand: %s", info.hf_hub_url, error)
 
 
-def _load(info: DatasetInfo, name: str, place: str, token: str | None) -> Fetched:
-    """By the package `datasets`: from the hub, or from a folder fetched already."""
-    try:
-        import datasets
-    except ImportError:
-        raise _bad("Hub sets need the package datasets.", info, "pip install datasets") from None
+def _load(
+    info: DatasetInfo, name: str, place: str, token: str | None, away: Exception | None = None
+) -> Fetched:
+    """By the package `datasets`: from the hub, from a folder fetched already, or, where the hub is
+    `away`, from what that package has kept."""
+    import datasets
+
     try:
         # Of a folder that was fetched by its `folder`, only that is there.
         found = datasets.load_dataset(
@@ -213,22 +227,32 @@ def _load(info: DatasetInfo, name: str, place: str, token: str | None) -> Fetche
         )
     except (FinetuiError, Stopped):
         raise
-    except FileNotFoundError:
+    except Exception as error:
+        # Its errors are of no common kind: each reader below it brings its own.
+        raise _not_loaded(name, info, error, away) from None
+    files = tuple(Path(one["filename"]) for one in getattr(found, "cache_files", None) or ())
+    return Fetched(_undecoded(found), files)
+
+
+def _not_loaded(name: str, info: DatasetInfo, error: Exception, away: Exception | None) -> BadInput:
+    if away is not None and isinstance(error, FileNotFoundError | ConnectionError):
+        return _bad(
+            f"The hub can't be reached, so {name} could not be fetched: {_why(away)}.",
+            info,
+            "Check the network, HF_ENDPOINT and proxy, or download the files and give file_name.",
+        )
+    if isinstance(error, FileNotFoundError):
         # `datasets` says so of a repository that is not there, and of one it may not see.
-        raise _bad(
+        return _bad(
             f"There is no dataset {name} on the hub, or it can't be reached from here.",
             info,
             "Check the name and the network, or download the files and give file_name.",
-        ) from None
-    except Exception as error:
-        # Its errors are of no common kind: each reader below it brings its own.
-        raise _bad(
-            f"{name} could not be loaded from the hub: {_why(error)}.",
-            info,
-            "Check the network, subset and split, or download the files and give file_name.",
-        ) from None
-    files = tuple(Path(one["filename"]) for one in getattr(found, "cache_files", None) or ())
-    return Fetched(_undecoded(found), files)
+        )
+    return _bad(
+        f"{name} could not be loaded from the hub: {_why(error)}.",
+        info,
+        "Check the network, subset and split, or download the files and give file_name.",
+    )
 
 
 def _undecoded(found: Any) -> Any:

@@ -29,10 +29,11 @@ def finetui(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
 
-    def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(*words: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "tui", *words],
-            cwd=work, env=environment, input=stdin, capture_output=True, text=True, timeout=120,
+            cwd=work, env=environment | more, input=stdin, capture_output=True, text=True,
+            timeout=120,
         )  # fmt: skip
 
     run.work = work
@@ -100,6 +101,15 @@ def test_a_model_folder_without_weights(finetui, model):
 def test_a_dataset_that_is_not_there(finetui):
     said = _one_error(finetui("train", "dataset=identiti", "--dry-run"), 2)
     assert "identiti" in said and "identity" in said
+
+
+def test_a_hub_that_is_away_is_one_sentence_and_no_librarys(finetui):
+    (finetui.work / "dataset_info.json").write_text('{"far": {"hf_hub_url": "org/set"}}')
+    nobody = {"HF_HUB_OFFLINE": "", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    said = _one_error(finetui("datasets", "show", "far", "--dataset-dir", ".", **nobody), 2)
+    first, where, hint = said.splitlines()
+    assert first.startswith("error: The hub can't be reached, so org/set could not be fetched")
+    assert where == "  where: dataset far" and hint.startswith("  try:   Check the network")
 
 
 def test_a_registry_with_broken_json_names_its_line(finetui):

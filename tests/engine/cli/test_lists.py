@@ -21,6 +21,7 @@ def said_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def said(*words: str) -> str:
         stream = io.StringIO()
         monkeypatch.setattr(output(), "out", stream)
+        monkeypatch.setattr(output(), "divert", lambda: None)  # the tests' own descriptors
         assert run(list(words)) == 0
         return stream.getvalue()
 

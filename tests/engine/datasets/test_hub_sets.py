@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,15 @@ from typing import Any, ClassVar
 import pytest
 
 from engine.config import defaults_for_form, with_value
-from engine.datasets import Example, fetching, find_dataset, hub, list_datasets, open_rows
+from engine.datasets import (
+    Example,
+    fetching,
+    find_dataset,
+    hub,
+    hub_reach,
+    list_datasets,
+    open_rows,
+)
 from engine.datasets.dataset_info import DatasetInfo
 from engine.problem import BadInput, Stopped
 from tests.engine.datasets.both_hubs import Hub, serving
@@ -119,6 +128,50 @@ def test_what_goes_wrong_on_the_hub_is_one_sentence(
     assert said in fault(open_rows, registry(tmp_path, hf_hub_url="org/set"))
 
 
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub's address where nobody listens."""
+    import datasets.config as config
+    import huggingface_hub.constants as constants
+
+    url = "http://127.0.0.1:9"
+    monkeypatch.setattr(config, "HF_ENDPOINT", url)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_reach, "_PAUSE_SECONDS", 0.0)
+
+
+def test_a_hub_that_is_away_is_told_at_once(
+    nobody: None, tmp_path: Path, data_cache: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants as constants
+
+    def wait(seconds: float) -> None:
+        assert seconds == 0.0, f"the libraries ask again after {seconds} s"
+
+    monkeypatch.setattr(time, "sleep", wait)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    told = fault(open_rows, registry(tmp_path, hf_hub_url="org/set"))
+    assert told.startswith("The hub can't be reached, so org/set could not be fetched")
+    told = fault(list_datasets, "REMOTE:org/set")
+    assert told.startswith("The registry org/set could not be fetched from the hub")
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_while_the_hub_is_away_the_cache_is_opened(
+    nobody: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import huggingface_hub.constants as constants
+
+    def load(*_args: Any, **_options: Any) -> Any:
+        assert datasets.config.HF_HUB_OFFLINE and constants.HF_HUB_OFFLINE
+        return datasets.Dataset.from_list(ROWS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(open_rows(registry(tmp_path, hf_hub_url="org/set"))) == 4
+
+
 @pytest.mark.slow
 def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
     """The package `datasets` itself, in a process that knows no other hub than the stand-in."""
@@ -138,6 +191,8 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
         "except BadInput as error: print(error.problem.what)\n"
         "print(*told[-1]); print(len(told))\n"
         "told.clear(); open_rows('org/set', 'ONLINE', access=access); print(len(told))\n"
+        "import datasets; datasets.config.HF_ENDPOINT = 'http://127.0.0.1:9'\n"
+        "print(len(open_rows('org/set', 'ONLINE', access=access)))\n"
     )
     places = {
         "HF_ENDPOINT": str(os.environ["MODELSCOPE_ENDPOINT"]),
@@ -161,6 +216,7 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
     assert lines[2] == f"Fetching org/set {rows} {rows} bytes"
     assert int(lines[3]) >= 4  # before and after each file
     assert lines[4] == "0"  # nothing is fetched twice
+    assert lines[5] == "4"  # and while the hub is away it is still there
 
 
 def test_pictures_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
