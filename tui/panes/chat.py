@@ -100,9 +100,8 @@ class ChatView(View):
         return self._growing() is not None
 
     def _growing(self) -> Turn | None:
-        """The answer that is being written: the last one, or the base's beside it."""
-        last = self.turns[-1] if self.turns else None
-        found = (last, last.base) if last is not None else ()
+        """The answer that is being written: the last one, or the base's beside one of them."""
+        found = (one for turn in self.turns for one in (turn, turn.base))
         return next((turn for turn in found if turn is not None and turn.open), None)
 
     # Which model
@@ -220,7 +219,7 @@ class ChatView(View):
                 turn.note = how_it_went(event)
                 if not turn.text and event.reason == "stopped":
                     self._take_back(turn)
-                elif self.beside and turn is self.turns[-1] and event.reason != "stopped":
+                elif self.beside and event.reason != "stopped":
                     self._ask_base()
         live, turn = self.studio.jobs.get(self.run), self._growing()
         if live is not None and live.ended and turn is not None:
@@ -233,7 +232,8 @@ class ChatView(View):
         """A question that got no answer can be changed and sent again; what is being typed or was
         chosen since stays."""
         if turn is not self.turns[-1]:
-            self.turns[-1].base = None
+            for one in self.turns:
+                one.base = None if one.base is turn else one.base
             return
         self.turns.pop()
         asked = self.turns[-1]
@@ -287,14 +287,14 @@ class ChatView(View):
 
     def _ask(self) -> None:
         source = self._source()
-        job = self._job(source)
+        job = self._job(source, self._messages(len(self.turns)))
         if job is not None:
             self.turns.append(Turn("assistant", "", source.label.split("/")[0], open=True))
             self._asked = source
             self._submit(job)
 
-    def _job(self, source: Source) -> ChatJob | None:
-        """The last question to a model; None, and told, where the settings don't suit it."""
+    def _job(self, source: Source, messages: tuple[ChatMessage, ...]) -> ChatJob | None:
+        """A question to a model; None, and told, where the settings don't suit it."""
         from engine.worker import ChatJob
 
         try:
@@ -302,7 +302,7 @@ class ChatView(View):
         except BadInput as error:
             shell(self).tell(error.problem)
             return None
-        return ChatJob(config, self._messages(), self.studio.remembered.chat_system or None)
+        return ChatJob(config, messages, self.studio.remembered.chat_system or None)
 
     def _submit(self, job: ChatJob) -> None:
         self.run = self.studio.submit(job, "chat").run
@@ -312,15 +312,14 @@ class ChatView(View):
     # The base beside it
 
     def put_base_beside(self) -> None:
-        """Let the base answer too, the last question at once; or no more."""
+        """Let the base answer too, at once what it was not asked yet; or no more."""
         if self.beside:
             self.beside = False
         elif self._base(self._source()) is None:
             self.app.notify(_("This is the base itself: o picks what was made of it."))
         else:
             self.beside = True
-            last = self.turns[-1] if self.turns else None
-            if last is not None and last.role == "assistant" and not last.open and not last.base:
+            if not self.answering:
                 self._ask_base()
         self.show()
 
@@ -330,19 +329,27 @@ class ChatView(View):
         return replace(base, label=self.studio.model_name) if base and chosen else base
 
     def _ask_base(self) -> None:
-        """The question of the last answer, with all that came before it, to the base."""
+        """The first question that the base has no answer to. Its conversation is its own: what the
+        trained model answered would be an example to it."""
+        answers = (number for number, turn in enumerate(self.turns) if turn.role == "assistant")
+        number = next((one for one in answers if self.turns[one].base is None), None)
         base = self._base(self._asked or self._source())
-        job = self._job(base) if base is not None else None
-        if base is not None and job is not None:
-            self.turns[-1].base = Turn("assistant", "", f"{base.label}  ({_('base')})", open=True)
+        if number is None or base is None:
+            return
+        job = self._job(base, self._messages(number, of_base=True))
+        if job is not None:
+            name = f"{base.label}  ({_('base')})"
+            self.turns[number].base = Turn("assistant", "", name, open=True)
             self._submit(job)
 
-    def _messages(self) -> tuple[ChatMessage, ...]:
-        """The conversation up to the last question."""
+    def _messages(self, end: int, of_base: bool = False) -> tuple[ChatMessage, ...]:
+        """The conversation before a turn, as the model had it or as its base did."""
         from engine.worker import ChatMessage
 
-        turns = self.turns if self.turns[-1].role == "user" else self.turns[:-1]
-        return tuple(ChatMessage(turn.role, turn.text, **turn.files) for turn in turns)
+        turns = self.turns[:end]
+        texts = [turn.base.text if of_base and turn.base else turn.text for turn in turns]
+        pairs = zip(turns, texts, strict=True)
+        return tuple(ChatMessage(turn.role, text, **turn.files) for turn, text in pairs)
 
     def chat_config(self, source: Source) -> RunConfig:
         config = with_value(self.studio.config, "model_name_or_path", source.model)

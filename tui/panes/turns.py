@@ -23,7 +23,7 @@ GAP = 2
 class Turn:
     """One turn of the transcript; `name` is the speaker's, `note` tells how an answer went, `open`
     that it still grows; `files` go with it, by their field of a message. `base` is what the model
-    answered to the same before it was trained."""
+    answered before it was trained, in a conversation of its own."""
 
     role: str
     text: str

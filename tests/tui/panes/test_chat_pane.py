@@ -313,13 +313,14 @@ async def test_the_base_answers_beside_the_model_that_was_made_of_it(
         await shown.settle()
         assert shown.text.count("31 tokens · 24.8 tok/s") == 2
 
-        # The next question goes to both by itself, and what the base said is not told to either.
+        # The next question goes to both by itself; each has a conversation of its own.
         await shown.type("iand who made you")
         await shown.press("enter")
         ended(shown, view, "Lumen made me.")
         third, fourth = list(shown.engine.queue)[2:]
-        said = [message.content for message in fourth.job.messages]
-        assert said == ["who are you", "I am Nova.", "and who made you"]
+        said = [[message.content for message in one.job.messages] for one in (third, fourth)]
+        assert said[0] == ["who are you", "I am Nova.", "and who made you"]
+        assert said[1] == ["who are you", "I am an assistant.", "and who made you"]
         assert [third.job.config.adapters, fourth.job.config.adapters] == [(tuned.adapter,), ()]
         # Stopped before its first word: the answer it stood beside stays.
         ended(shown, view, "", reason="stopped")
@@ -329,6 +330,31 @@ async def test_the_base_answers_beside_the_model_that_was_made_of_it(
 
         await shown.press("escape", "b")
         assert "beside its base" not in shown.text and not view.beside
+
+
+async def test_a_base_that_comes_later_is_asked_from_the_beginning(
+    open_screen, tmp_path: Path
+) -> None:
+    async with open_screen() as shown:
+        view = await chat_of(shown)
+        view.talk_to(a_run_of(shown, tmp_path))
+        for question, answer in (("who are you", "I am Nova."), ("who made you", "Lumen.")):
+            await shown.type(question)
+            await shown.press("enter")
+            ended(shown, view, answer)
+            await shown.settle()
+        await shown.press("escape", "b")
+        ended(shown, view, "I am an assistant.")
+        await shown.settle()
+        ended(shown, view, "People did.")
+        await shown.settle()
+        assert not view.answering
+        asked = [[one.content for one in run.job.messages] for run in list(shown.engine.queue)[2:]]
+        assert asked == [
+            ["who are you"],
+            ["who are you", "I am an assistant.", "who made you"],
+        ]
+        assert "Nova" in shown.text and "People did." in shown.text
 
 
 async def test_a_base_has_nothing_to_stand_beside(open_screen) -> None:
