@@ -114,9 +114,9 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
         self.set_keymap(dict(self.keys.own))
         self.works.listen(self._heard)
         self.studio.begin(self)
-        self._fit(self.size)
-        # At once: the first frame's bottom line tells the keys of what has the focus.
+        # At once: what has the focus decides what a narrow first frame shows, and the bottom line.
         self.screen.set_focus(self.views["train"].entry())
+        self._fit(self.size)
         self.set_interval(TICK_SECONDS, self.tick)
         self.show()
         # The first frame is not to wait for the engine and the machine's readings.

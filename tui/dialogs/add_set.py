@@ -22,8 +22,9 @@ from tui.language import _
 from tui.shell import shell
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
 from tui.widgets.key_line import KeyHint, KeyLine
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import thousands
 from tui.widgets.text_safe import visible
 

@@ -11,7 +11,8 @@ from textual.binding import Binding
 
 from tui.dialogs.dialog import Dialog
 from tui.language import _
-from tui.widgets.frame import Line, LinesPanel, line_width
+from tui.widgets.frame import Line, line_width
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.text_safe import visible, wrap_cells
 
 

@@ -10,7 +10,8 @@ from textual.binding import Binding
 
 from tui.dialogs.dialog import Dialog
 from tui.language import _
-from tui.widgets.frame import Line, LinesPanel, Span
+from tui.widgets.frame import Line, Span
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import loss, thousands
 from tui.widgets.text_safe import visible, wrap_cells
 

@@ -22,7 +22,8 @@ from tui.panes.turns import PAGE, Turn, how_it_went, turn_lines
 from tui.panes.view import View
 from tui.shell import shell
 from tui.sources import Source, base_of
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.list_view import ListRow
 from tui.widgets.numbers import middle_cut
 from tui.widgets.text_safe import pad_cells, visible, wrap_cells

@@ -24,7 +24,8 @@ from tui.panes.set_checks import SetChecks
 from tui.panes.thought_views import thought_lines
 from tui.shell import shell
 from tui.terminal.colours import Depth, choose_depth
-from tui.widgets.frame import Line, LinesPanel, Span
+from tui.widgets.frame import Line, Span
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import thousands
 from tui.widgets.text_safe import visible, wrap_cells
 

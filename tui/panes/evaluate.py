@@ -15,10 +15,11 @@ from tui.language import _
 from tui.panes.job_form import JobForm, JobView
 from tui.panes.score_words import called, score_help
 from tui.widgets.form_row import FormRow
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.list_view import ListPanel, ListRow
 from tui.widgets.numbers import duration, loss, middle_cut, thousands
-from tui.widgets.text_safe import visible, wrap_cells, wrap_spans
+from tui.widgets.text_safe import visible, wrap_cells
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -116,10 +117,7 @@ class EvaluateView(JobView):
         answers = self.mode == "answers" or bool(live and live.predictions)
         self.set_class(not answers, "alone")
         self.scores.set_figure(middle_cut(self.scored, max(10, self.scores.content_width - 20)))
-        room = max(20, self.scores.content_width - 2)
-        self.scores.set_lines(
-            part for line in self._score_lines() for part in wrap_spans(line, room)
-        )
+        self.scores.set_wrapped(self._score_lines())
         meant = f"   ? {_('what they mean')}" if self.explained() else ""
         self.scores.set_title(_("scores") + meant)
         if answers:

@@ -15,9 +15,10 @@ from tui.language import _
 from tui.language import marked as _m
 from tui.panes.job_form import JobForm, JobView
 from tui.sources import Source
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import size, thousands
-from tui.widgets.text_safe import pad_cells, wrap_spans
+from tui.widgets.text_safe import pad_cells
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -89,8 +90,7 @@ class ExportView(JobView):
         self.form.set_figure(f"g {_('start')}")
         names = ("export_dir", "infer_dtype", "export_size", "export_device")
         self.form.set_rows([self.model_row(), *(self.setting_row(name) for name in names)])
-        room = max(20, self.told.content_width - 2)
-        self.told.set_lines(part for line in self._lines() for part in wrap_spans(line, room))
+        self.told.set_wrapped(self._lines())
 
     def _suggest(self) -> None:
         """Name a free folder after the model, unless the person named one: another model may have

@@ -11,7 +11,8 @@ from tui.actions import bindings
 from tui.engine_text import engine_text
 from tui.language import _, listed
 from tui.panes.view import View
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import compact, memory_size, size, thousands
 from tui.widgets.text_safe import pad_cells, visible, wrap_cells
 

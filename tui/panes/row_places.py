@@ -11,7 +11,7 @@ from tui.dialogs import AskLine
 from tui.language import _, sentence
 from tui.panes.row_finding import RowFinding
 from tui.shell import shell
-from tui.widgets.frame import LinesPanel
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import thousands
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from tui.language import _, listed
 from tui.panes.measure_charts import ChartView, MeasureCharts
 from tui.panes.words import STATES
 from tui.shell import shell
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import age, loss, thousands
 from tui.widgets.text_safe import pad_cells
 

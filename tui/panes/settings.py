@@ -28,7 +28,8 @@ from tui.panes.setting_rows import FormState, Level, form_rows, found_rows
 from tui.shell import shell
 from tui.widgets.form_list import FormList
 from tui.widgets.form_row import FormRow
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import about, compact, thousands
 from tui.widgets.text_safe import wrap_spans
 

@@ -14,11 +14,11 @@ from textual.widget import Widget
 from tui.engine_text import engine_text
 from tui.language import _, listed
 from tui.panes.measure_charts import ChartView, MeasureCharts
-from tui.widgets.frame import Line, LinesPanel
+from tui.widgets.frame import Line
 from tui.widgets.gauge import GaugeRow, Machine, Watched, WatchRow
+from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.log_lines import LogLine, LogPanel
 from tui.widgets.numbers import loss, memory, memory_of, rate, size, thousands
-from tui.widgets.text_safe import wrap_spans
 
 if TYPE_CHECKING:
     from engine.runs.measures import Picture
@@ -53,6 +53,7 @@ class TrainView(ChartView):
         self.welcome = LinesPanel(_("Welcome"), id="welcome")
         self.charts = MeasureCharts(_no_point())
         self.watched = Watched(_("also watched"))
+        self.charts.display = self.watched.display = False  # until a run began
         self.machine = Machine(_("machine"))
         self.log_panel = LogPanel(_("log"), figure=_line_count)
         self._logged = 0
@@ -108,9 +109,7 @@ class TrainView(ChartView):
         self.charts.display = began
         self.watched.display = began
         if live is None:
-            room = max(20, self.welcome.content_width - 2)
-            lines = self._first_words()
-            self.welcome.set_lines(part for line in lines for part in wrap_spans(line, room))
+            self.welcome.set_wrapped(self._first_words())
         else:
             self._show_curves(live)
         self._show_machine()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from tui.actions import bindings
-from tui.widgets.frame import Framed, Line, LinesPanel
+from tui.widgets.frame import Framed, Line
+from tui.widgets.lines_panel import LinesPanel
 
 if TYPE_CHECKING:
     from tui.panes.chat import ChatView

@@ -8,7 +8,7 @@ and what a terminal would obey is made visible.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -325,71 +325,3 @@ class Framed(Drawn, can_focus=True):
             edge += [(" ", role), *figure, (" ", role)]
         edge.append((dash + right, role))
         return edge
-
-
-class LinesPanel(Framed):
-    """A panel that shows given lines, scrolled where they are more than fit (model card, help)."""
-
-    BINDINGS: ClassVar = [
-        ("up", "scroll_lines(-1)", "Up"),
-        ("down", "scroll_lines(1)", "Down"),
-        ("pageup", "scroll_pages(-1)", "Page up"),
-        ("pagedown", "scroll_pages(1)", "Page down"),
-    ]
-
-    def __init__(self, title: str | Line = "", figure: str | Line = "", **options: object) -> None:
-        super().__init__(title, figure, **options)  # type: ignore[arg-type]
-        self._lines: tuple[tuple[Span, ...], ...] = ()
-        self._first = 0
-
-    def set_lines(self, lines: Iterable[Line | str]) -> None:
-        """The lines to show, as text or spans; each is drawn one cell from the frame."""
-        new = tuple(((line, "text"),) if isinstance(line, str) else tuple(line) for line in lines)
-        if new != self._lines:
-            self._lines = new
-            self._first = max(0, min(self._first, len(new) - self.content_height))
-            self.scrolled()
-
-    @property
-    def at_end(self) -> bool:
-        """Whether the last line is in view."""
-        return self._first >= len(self._lines) - self.content_height
-
-    def to_top(self) -> None:
-        """Scrolls to the first line."""
-        self.action_scroll_lines(-len(self._lines))
-
-    def to_end(self) -> None:
-        """Scrolls to the last line."""
-        self.action_scroll_lines(len(self._lines))
-
-    def content_line(self, y: int, width: int) -> Line:
-        index = y + self._first
-        if index >= len(self._lines):
-            return ()
-        return [(" ", "text"), *cut_line(self._lines[index], width - 2)]
-
-    def action_scroll_lines(self, by: int) -> None:
-        first = max(0, min(self._first + by, len(self._lines) - self.content_height))
-        if first != self._first:
-            self._first = first
-            self.scrolled()
-
-    def action_scroll_pages(self, by: int) -> None:
-        self.action_scroll_lines(by * max(1, self.content_height - 1))
-
-    def beyond(self) -> str:
-        below = self._first < len(self._lines) - self.content_height
-        return ("↑" if self._first else "") + ("↓" if below else "")
-
-    def scrolled(self) -> None:
-        """To be called when the lines or the place among them changed."""
-        self.content_changed()
-        if self.border == "box":
-            self.picture_changed((self.size.height - 1,))
-
-    def on_mouse_scroll_down(self) -> None:
-        self.action_scroll_lines(1)
-
-    def on_mouse_scroll_up(self) -> None:
-        self.action_scroll_lines(-1)

@@ -118,13 +118,13 @@ class Line:
         return self.wait_for(self.is_full) - self.started
 
     def is_full(self) -> bool:
-        """Top line, rail, view and bottom line are all there."""
+        """Top line, rail, what the view tells, and the bottom line, drawn last, are all there."""
         rows = self.screen.display
         return (
             rows[0].startswith(" finetui")
             and "commands" in rows[-1]
             and "4 Runs" in "".join(rows)
-            and rows[-2].strip() != ""
+            and "Press t" in "".join(rows)
         )
 
     def press(self, keys: str) -> float:

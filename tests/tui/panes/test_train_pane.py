@@ -58,8 +58,9 @@ async def test_the_first_words_are_whole_on_every_size(open_screen) -> None:
             assert "80 GB disk free" in view and "1-4 change what runs." in view, shown.text
 
 
-async def test_the_first_frame_tells_the_keys_of_what_has_the_focus(
-    open_screen, monkeypatch
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_the_first_frame_has_the_view_and_the_keys_of_what_has_the_focus(
+    open_screen, monkeypatch, size
 ) -> None:
     drawn = []
     show = FinetuiApp.show
@@ -67,11 +68,12 @@ async def test_the_first_frame_tells_the_keys_of_what_has_the_focus(
     def shown_first(app: FinetuiApp) -> None:
         show(app)
         focused = app.focused
-        drawn.append((focused.id if focused else "", "fetched once" in str(_words(app))))
+        view = app.views["train"].display
+        drawn.append((focused.id if focused else "", view, "fetched once" in str(_words(app))))
 
     monkeypatch.setattr(FinetuiApp, "show", shown_first)
-    async with open_screen():
-        assert drawn[0] == ("welcome", False)
+    async with open_screen(size):
+        assert drawn[0] == ("welcome", True, False)
 
 
 def _words(app: FinetuiApp) -> list[object]:

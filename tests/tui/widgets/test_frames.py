@@ -11,7 +11,8 @@ from textual.geometry import Region
 from tui.theme import load_theme, set_current_theme
 from tui.widgets.ascii import set_ascii_only
 from tui.widgets.chart import LossChart
-from tui.widgets.frame import Drawn, Framed, Line, LinesPanel, ends, fit_line, line_width
+from tui.widgets.frame import Drawn, Framed, Line, ends, fit_line, line_width
+from tui.widgets.lines_panel import LinesPanel
 
 Fixture = Callable[..., Any]
 
@@ -67,22 +68,6 @@ def test_a_frame_of_any_width(width: int) -> None:
 def test_two_ends_never_take_more_than_their_line() -> None:
     line = ends([("left", "text")], [("about 123456789012 min", "dim")], 10)
     assert "".join(text for text, _ in line) == "about 123…"
-
-
-async def test_the_bottom_edge_tells_that_there_is_more(
-    stage: Fixture, shown: Fixture, settle: Fixture
-) -> None:
-    panel = LinesPanel("card")
-    panel.set_lines(["one", "two"])
-    app = stage(panel, 20, 5)
-    async with app.run_test(size=(30, 8)) as pilot:
-        await settle(pilot)
-        assert shown(app)[4].strip()[1:-1].strip("─━") == ""
-        panel.set_lines(str(number) for number in range(9))
-        for by, sign in ((0, " ↓ "), (2, " ↑↓ "), (99, " ↑ ")):
-            panel.action_scroll_lines(by)
-            await settle(pilot)
-            assert sign in shown(app)[4]
 
 
 async def test_a_title_refreshes_its_cells_and_nothing_else(
