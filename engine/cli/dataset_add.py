@@ -61,6 +61,7 @@ def add(
     _one_of("judged", judged, JUDGED)
     out = output()
     if is_hub_name(source):
+        out.divert()
         draft = detect_hub(source, subset or None, split or None)
     else:
         draft = detect(Path(source), subset or None, split or None)

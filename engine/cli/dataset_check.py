@@ -49,6 +49,8 @@ def check(
     from engine.datasets.preparation import set_names
 
     out = output()
+    # Decoders of sounds and videos write to stderr by themselves.
+    out.divert()
     chosen = set_names(names)
     if not chosen:
         raise BadInput(Problem("No set is named.", "datasets check", "Name one of the registry."))

@@ -42,6 +42,7 @@ def find(
     words = (with_pattern if regex else with_text)(pattern) if pattern else None
     config = _config(model, template, cutoff)
     out = output()
+    out.divert()
     fill = Fill.of(config)
     rows = open_rows(name, dataset_dir or None, fill)
     conditions = filter_of(where, rows, config) if where else None

@@ -24,8 +24,6 @@ FOLDER = typer.Option("", "--dataset-dir", help="The folder with dataset_info.js
 @app.callback()
 def datasets(context: typer.Context, dataset_dir: str = FOLDER) -> int:
     """List the sets of a dataset folder, with their rows and what they suit."""
-    # What fetches from a hub, and decoders of sounds and videos, write to stderr by themselves.
-    output().divert()
     if context.invoked_subcommand is None:
         return listed(dataset_dir)
     # Given before the command it holds for the command; what stands behind it wins.
@@ -40,6 +38,7 @@ def listed(dataset_dir: str = FOLDER) -> int:
     from engine.datasets import list_datasets
 
     out = output()
+    out.divert()
     entries = list_datasets(dataset_dir or None)
     out.table(
         ("name", "rows", "format", "shape", "size", "problem"),
@@ -75,6 +74,7 @@ def show(
     from engine.datasets.example import RowProblem
 
     out = output()
+    out.divert()
     info = find_dataset(name, dataset_dir or None)
     rows = open_rows(info, dataset_dir or None, Fill.of(defaults_for_form()))
     if not rows.has(row - 1):

@@ -251,6 +251,8 @@ def test_help_and_a_screen_without_a_terminal(finetui):
     assert "finetui COMMAND" in finetui("--help").stdout
     for command in ("train", "chat", "evaluate", "export", "runs", "models", "datasets", "doctor"):
         assert "Usage: finetui" in finetui(command, "--help").stdout
+    for group, command in (("datasets", "show"), ("models", "path"), ("runs", "list")):
+        assert f"Usage: finetui {group} {command}" in finetui(group, command, "--help").stdout
     assert "needs a terminal" in _one_error(finetui(), 2)
     assert "needs a terminal" in _one_error(finetui("--lang", "zh"), 2)
 
