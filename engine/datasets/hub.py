@@ -97,7 +97,7 @@ def _opened(info: DatasetInfo, access: Access) -> Fetched:
         folder = fetch_dataset(info.ms_hub_url, info.hub_folder, access.ms_token, *fetch)
         return _load(info, info.ms_hub_url, str(folder), None)
     if info.hf_hub_url:
-        with hub_or_cache(_datasets_hub(), fetch[1]) as away:
+        with hub_or_cache(fetch[1]) as away:
             if away is None and (access.progress or access.check_stop):
                 _tell_fetching(info, token, *fetch)
             return _load(info, info.hf_hub_url, info.hf_hub_url, token, away)
@@ -114,13 +114,6 @@ def _opened(info: DatasetInfo, access: Access) -> Fetched:
         path = fetch_cloud(info.name, info.cloud_file_name, *fetch)
         return Fetched(open_path(path), (path,))
     return _open_remote(info, token, *fetch)
-
-
-def _datasets_hub() -> str:
-    """The hub that the package `datasets` asks; it read HF_ENDPOINT when it was imported."""
-    import datasets.config
-
-    return datasets.config.HF_ENDPOINT
 
 
 def is_hub_name(source: str) -> bool:
@@ -149,11 +142,11 @@ def detect_hub(
 
 def remote_registry(repo: str, token: str | None = None) -> Path:
     """The folder of a registry that lives on the hub (`dataset_dir: REMOTE:org/repo`)."""
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     away: Exception | None = None
     try:
-        with hub_or_cache(constants.ENDPOINT, _on) as away:
+        with hub_or_cache(_on) as away:
             path = hf_hub_download(repo, "dataset_info.json", repo_type="dataset", token=token)
         return Path(path).parent
     except (OSError, ValueError, RuntimeError) as error:
@@ -171,7 +164,6 @@ def _open_remote(
     info: DatasetInfo, token: str | None, progress: Progress, check_stop: CheckStop
 ) -> Fetched:
     """A file or folder that lies beside a hub's registry, or the part of it that is asked for."""
-    from huggingface_hub import constants
     from huggingface_hub.errors import EntryNotFoundError
 
     from engine.datasets.hub_files import fetch_beside
@@ -181,7 +173,7 @@ def _open_remote(
     repo, name = info.remote, os.path.normpath(info.file_name)
     away: Exception | None = None
     try:
-        with hub_or_cache(constants.ENDPOINT, check_stop) as away:
+        with hub_or_cache(check_stop) as away:
             root = fetch_beside(repo, name, token, progress, check_stop)
     except EntryNotFoundError:
         raise _bad(

@@ -14,14 +14,14 @@ _offline = threading.Lock()
 
 
 @contextmanager
-def hub_or_cache(endpoint: str, check_stop: Callable[[], object]) -> Iterator[Exception | None]:
-    """Yields None where the hub at `endpoint` answers (or HF_HUB_OFFLINE forbids to ask it), else
+def hub_or_cache(check_stop: Callable[[], object]) -> Iterator[Exception | None]:
+    """Yields None where the hub answers (or HF_HUB_OFFLINE forbids to ask it), else
     why it does not; while the block runs nobody asks it then, and only the cache is looked at.
 
     `datasets` and huggingface_hub ask six times for each file that they look for: that a hub is
     not there would be told after most of a minute, in which nothing stops them.
     """
-    away = _why_away(endpoint, check_stop)
+    away = _why_away(check_stop)
     if away is None:
         yield None
         return
@@ -37,7 +37,7 @@ def hub_or_cache(endpoint: str, check_stop: Callable[[], object]) -> Iterator[Ex
                 module.HF_HUB_OFFLINE = switch
 
 
-def _why_away(endpoint: str, check_stop: Callable[[], object]) -> Exception | None:
+def _why_away(check_stop: Callable[[], object]) -> Exception | None:
     import httpx2
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
@@ -50,7 +50,7 @@ def _why_away(endpoint: str, check_stop: Callable[[], object]) -> Exception | No
         if attempt:
             time.sleep(_PAUSE_SECONDS)
         try:
-            get_session().head(endpoint, timeout=_SILENCE_SECONDS)
+            get_session().head(constants.ENDPOINT, timeout=_SILENCE_SECONDS)
         except httpx2.TransportError as error:
             away = error
         else:

@@ -234,7 +234,8 @@ class ChatView(View):
         chosen since stays."""
         if turn is not self.turns[-1]:
             for one in self.turns:
-                one.base = None if one.base is turn else one.base
+                if one.base is turn:
+                    one.base = None
             return
         self.turns.pop()
         asked = self.turns[-1]
@@ -347,10 +348,8 @@ class ChatView(View):
         """The conversation before a turn, as the model had it or as its base did."""
         from engine.worker import ChatMessage
 
-        turns = self.turns[:end]
-        texts = [turn.base.text if of_base and turn.base else turn.text for turn in turns]
-        pairs = zip(turns, texts, strict=True)
-        return tuple(ChatMessage(turn.role, text, **turn.files) for turn, text in pairs)
+        turns = [turn.base or turn if of_base else turn for turn in self.turns[:end]]
+        return tuple(ChatMessage(turn.role, turn.text, **turn.files) for turn in turns)
 
     def chat_config(self, source: Source) -> RunConfig:
         config = with_value(self.studio.config, "model_name_or_path", source.model)

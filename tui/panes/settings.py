@@ -31,7 +31,6 @@ from tui.widgets.form_row import FormRow
 from tui.widgets.frame import Line
 from tui.widgets.lines_panel import LinesPanel
 from tui.widgets.numbers import about, compact, thousands
-from tui.widgets.text_safe import wrap_spans
 
 if TYPE_CHECKING:
     from tui.studio import Studio
@@ -209,12 +208,12 @@ class SettingsView(ModelPicks):
             told.append([(self._memory_words(), "text")])
         else:
             told[-1] = [(f"{lines[-1]} · {self._memory_words()}", "text")]
-        room = max(20, self.outcome.content_width - 2)
-        told = [part for line in told for part in wrap_spans(line, room)]
-        self.outcome.set_lines(told)
+        self.outcome.set_wrapped(told)
         # The narrow one has an edge less.
         edges = 1 if self.outcome.border == "rule" else 2
-        self.outcome.styles.height = max(OUTCOME_ROWS, min(len(told) + edges, OUTCOME_ROWS + 2))
+        self.outcome.styles.height = max(
+            OUTCOME_ROWS, min(self.outcome.line_count + edges, OUTCOME_ROWS + 2)
+        )
 
     def _memory_words(self) -> str:
         studio = self.studio

@@ -35,14 +35,14 @@ class LinesPanel(Framed):
         new = tuple(((line, "text"),) if isinstance(line, str) else tuple(line) for line in lines)
         if new != self._lines:
             self._lines = new
-            self._first = max(0, min(self._first, len(new) - self.content_height))
+            self._first = self._within(self._first)
             self.scrolled()
 
     def set_wrapped(self, lines: Iterable[Line]) -> None:
         """The lines to show, broken to the panel's width when it is drawn: a first frame is drawn
         before its width can be asked for."""
         new = tuple(map(tuple, lines))
-        if new != self._whole:
+        if new != self._whole or self.content_width != self._broken_to:
             self._whole, self._broken_to = new, 0
             self._break(self.content_width)
             self.scrolled()
@@ -53,7 +53,16 @@ class LinesPanel(Framed):
         self._broken_to = width
         room = max(LEAST_WIDTH, width - 2)
         self._lines = tuple(tuple(part) for line in self._whole for part in wrap_spans(line, room))
-        self._first = max(0, min(self._first, len(self._lines) - self.content_height))
+        self._first = self._within(self._first)
+
+    def _within(self, first: int) -> int:
+        """The nearest first line that leaves no room below the last."""
+        return max(0, min(first, len(self._lines) - self.content_height))
+
+    @property
+    def line_count(self) -> int:
+        """How many lines there are, as they are broken."""
+        return len(self._lines)
 
     @property
     def at_end(self) -> bool:
@@ -76,7 +85,7 @@ class LinesPanel(Framed):
         return [(" ", "text"), *cut_line(self._lines[index], width - 2)]
 
     def action_scroll_lines(self, by: int) -> None:
-        first = max(0, min(self._first + by, len(self._lines) - self.content_height))
+        first = self._within(self._first + by)
         if first != self._first:
             self._first = first
             self.scrolled()

@@ -191,7 +191,7 @@ def test_a_set_of_the_hub_from_end_to_end(far: Hub, tmp_path: Path) -> None:
         "except BadInput as error: print(error.problem.what)\n"
         "print(*told[-1]); print(len(told))\n"
         "told.clear(); open_rows('org/set', 'ONLINE', access=access); print(len(told))\n"
-        "import datasets; datasets.config.HF_ENDPOINT = 'http://127.0.0.1:9'\n"
+        "from huggingface_hub import constants; constants.ENDPOINT = 'http://127.0.0.1:9'\n"
         "print(len(open_rows('org/set', 'ONLINE', access=access)))\n"
     )
     places = {
