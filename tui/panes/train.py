@@ -87,9 +87,11 @@ class TrainView(ChartView):
         for panel in (self.watched, self.machine):
             panel.border = "none" if narrow else "box"
             panel.can_focus = False
-            # The height that its rows asked for on a larger screen; `show` sets it anew.
-            panel.styles.height = None
-        self._gauges = 0
+            if narrow:
+                # Not the height that its rows asked for on a larger screen.
+                panel.styles.height = None
+        if narrow:
+            self._gauges = 0
         self._rest_until = 0.0
 
     def relabel(self) -> None:

@@ -138,11 +138,9 @@ def measure(plain: Side, other: Side, pairs: int, steps: int, computing: int) ->
     for number in range(pairs):
         took = {}
         for side in (plain, other) if number % 2 == 0 else (other, plain):
-            before, begun = thread_seconds(side.pid), time.monotonic()
-            took[side] = turn(side, steps)
-            share = own_share(before, thread_seconds(side.pid), computing)
+            took[side], share = turn(side, steps, computing)
             if side is other:
-                shares.append(share / (time.monotonic() - begun))
+                shares.append(share)
         ratios.append(took[other] / took[plain])
         print(f"pair {number + 1:>3}: headless {took[plain] / steps:.4f} s  "
               f"other {took[other] / steps:.4f} s  ratio {ratios[-1]:.4f}  "
@@ -154,14 +152,20 @@ def measure(plain: Side, other: Side, pairs: int, steps: int, computing: int) ->
           f"max {max(shares):.2%}")  # fmt: skip
 
 
-def turn(side: Side, steps: int) -> float:
-    """Seconds for `steps` whole steps, made after the one that was under way."""
+def turn(side: Side, steps: int, computing: int) -> tuple[float, float]:
+    """Seconds for `steps` whole steps, made after the one that was under way, and the share of one
+    core that the threads which don't compute took meanwhile."""
     done = len(side.step_times())
     signal_to(side, signal.SIGCONT)
+    # Woken by the signal, the screen sends its whole picture: nothing that a run has it do.
+    reach(side, done + 1)
+    before, begun = thread_seconds(side.pid), time.monotonic()
     reach(side, done + steps + 1)
+    own = own_share(before, thread_seconds(side.pid), computing)
+    share = own / (time.monotonic() - begun)
     signal_to(side, signal.SIGSTOP)
     times = side.step_times()
-    return times[done + steps] - times[done]
+    return times[done + steps] - times[done], share
 
 
 def reach(side: Side, steps: int) -> None:

@@ -129,6 +129,19 @@ async def test_a_screen_made_small_is_laid_out_as_one_that_was_opened_so(open_sc
         assert shown.lines == large
 
 
+async def test_a_new_size_of_the_same_layout_keeps_what_the_readings_take(open_screen) -> None:
+    # Or the curves are drawn for a height between, and then anew.
+    async with open_screen((120, 40)) as shown:
+        fed(shown)
+        await shown.settle()
+        view = shown.app.views["train"]
+        panels = (view.watched, view.machine)
+        heights = [panel.styles.height for panel in panels]
+        assert None not in heights
+        view.fit(False, False)
+        assert [panel.styles.height for panel in panels] == heights
+
+
 async def test_normal_is_laid_out_as_drawn(open_screen) -> None:
     async with open_screen() as shown:
         fed(shown)
