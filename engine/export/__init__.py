@@ -6,5 +6,6 @@ Importing this imports no torch: it comes when a job runs.
 from __future__ import annotations
 
 from engine.export.run import run_export
+from engine.export.target import check_target
 
-__all__ = ["run_export"]
+__all__ = ["check_target", "run_export"]

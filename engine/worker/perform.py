@@ -151,11 +151,12 @@ def evaluate(job: EvaluateJob, session: JobSession, kept: Kept) -> dict[str, Any
 
 
 def export(job: ExportJob, session: JobSession, kept: Kept) -> dict[str, Any]:
+    from engine.export import check_target, run_export
+
     _check(job)
+    check_target(job.config.export_dir or "", ())  # at once: the libraries take their time
     kept.drop()
     load_libraries(session, ("torch", "transformers", "peft"))
-    from engine.export import run_export
-
     session.state("exporting")
     return dict(run_export(job.config, session) or {})
 
