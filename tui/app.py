@@ -31,6 +31,7 @@ from tui.remembered import Remembered
 from tui.set_actions import SetActions
 from tui.studio import Studio
 from tui.theme import current_theme, load_theme, set_current_theme, to_textual_theme
+from tui.typed_ahead import TypedAhead
 from tui.widgets.key_line import KeyLine
 from tui.widgets.tab_line import TabLine
 from tui.widgets.text_safe import visible
@@ -59,7 +60,7 @@ class Later(Message):
         self.args = args
 
 
-class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
+class FinetuiApp(TypedAhead, Places, MemoryActions, LookActions, ModelActions, SetActions):
     """One screen over one engine."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -179,8 +180,7 @@ class FinetuiApp(Places, MemoryActions, LookActions, ModelActions, SetActions):
             if view.display and view.is_mounted:
                 view.show()
             self._show_top()
-            if len(self.screen_stack) == 1:  # a dialog tells its own keys
-                show_keys(self, self.query_one("#keys", KeyLine))
+            show_keys(self, self.query_one("#keys", KeyLine))
 
     def _show_top(self) -> None:
         studio = self.studio

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui import actions
+from tui.dialogs.dialog import Dialog
 from tui.keys import scope_pairs
 from tui.language import _
 from tui.panes.rail import RAIL_NAMES
@@ -14,6 +15,11 @@ from tui.widgets.key_line import KeyHint, KeyLine
 
 def show_keys(app: Shell, line: KeyLine) -> None:
     """Say what the keys do here, the most used first."""
+    over = app.screen
+    if isinstance(over, Dialog):
+        line.set_keys(over.hints())
+        line.set_tail([])
+        return
     if app.focused is not None and getattr(app.focused.parent, "editing", None):
         # A value is being typed: letters act nowhere else.
         own = [KeyHint("Enter", _("ok")), KeyHint("Esc", _("close"))]

@@ -50,6 +50,10 @@ class Shell(App[int]):
         """A card for bad input."""
         raise NotImplementedError
 
+    async def dialog_ready(self) -> None:
+        """A dialog takes keys now."""
+        raise NotImplementedError
+
     def use_language(self, name: str) -> None:
         """Switch the language of everything on the screen."""
         raise NotImplementedError

@@ -73,15 +73,24 @@ class Shown:
 
     async def press(self, *keys: str) -> None:
         """Press keys one after the other, each when the one before is handled."""
-        driver = self.app._driver
-        assert driver is not None
         for key in keys:
-            name = _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
-            event = Key(name, _character(name))
-            event.set_sender(self.app)
-            driver.send_message(event)
+            self._send(key)
             await self._handled()
         await self.settle()
+
+    async def press_at_once(self, *keys: str) -> None:
+        """Press keys before the first of them is handled, as a slow line delivers them."""
+        for key in keys:
+            self._send(key)
+        await self.settle()
+
+    def _send(self, key: str) -> None:
+        driver = self.app._driver
+        assert driver is not None
+        name = _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
+        event = Key(name, _character(name))
+        event.set_sender(self.app)
+        driver.send_message(event)
 
     async def type(self, text: str) -> None:
         names = {" ": "space", ",": "comma", "/": "slash", ".": "full_stop", "-": "minus",

@@ -8,6 +8,8 @@ from textual.binding import Binding
 from textual.containers import Vertical
 
 from tui.dialogs.dialog import Dialog
+from tui.language import _
+from tui.widgets.key_line import KeyHint
 from tui.widgets.list_view import ListPanel
 
 
@@ -33,6 +35,13 @@ class TypedList(Dialog[str | None]):
         Binding("pagedown", "page(1)", "page down", show=False, priority=True),
         Binding("pageup", "page(-1)", "page up", show=False, priority=True),
     ]
+
+    def hints(self) -> list[KeyHint]:
+        return [
+            KeyHint("↑↓", _("choose")),
+            KeyHint("Enter", _("ok")),
+            KeyHint("Esc", _("close")),
+        ]
 
     def _fit(self) -> None:
         """Give the list its height on a screen of this size."""
