@@ -138,7 +138,13 @@ class LookActions(Shell):
 
     def action_type_model(self) -> None:
         def check(text: str) -> str:
-            return "" if text.strip() else _("Type a hub id such as org/name, or a folder.")
+            name = text.strip()
+            if not name:
+                return _("Type a hub id such as org/name, or a folder.")
+            # What could be an id is asked of the hub when it is read.
+            path = name.startswith(("/", "./", "../", "~"))
+            missing = path and not Path(name).expanduser().is_dir()
+            return _("There is no such folder.") if missing else ""
 
         def typed(text: str | None) -> None:
             if text is not None:

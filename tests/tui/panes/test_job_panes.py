@@ -56,11 +56,15 @@ async def test_a_typed_model_is_taken_listed_and_read(open_screen, tiny_model: P
         assert "Type a hub id" in shown.text
         await shown.type("x")
         await shown.press("ctrl+u")
+        shown.app.focused.value = f"{tiny_model}-mistyped"  # type: ignore[union-attr]
+        await shown.press("enter")
+        assert "There is no such folder." in shown.text
         shown.app.focused.value = str(tiny_model)  # type: ignore[union-attr]
         await shown.press("enter")
         assert shown.studio.config.model_name_or_path == str(tiny_model)
         assert "tiny-llama" in shown.lines[0]
-        assert str(tiny_model) in [row.key for row in shown.app.rail.model.rows]
+        keys = [row.key for row in shown.app.rail.model.rows]
+        assert str(tiny_model) in keys and f"{tiny_model}-mistyped" not in keys
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"model_type": "[/b]\\u001b[31m"}'])
