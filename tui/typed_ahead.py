@@ -75,6 +75,8 @@ class TypedAhead(Shell):
                 await self._next()
 
     async def dialog_ready(self) -> None:
-        """A dialog takes keys now; one that was held back for it goes on."""
+        """A dialog takes keys now; those that were held back for it go on, where it wants them."""
+        if isinstance(self.screen, Dialog) and not self.screen.typed_ahead:
+            self._typed.clear()
         if self._opening:
             await self._acted(self._number)

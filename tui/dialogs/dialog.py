@@ -17,9 +17,11 @@ class Dialog(ModalScreen[Result]):
     """A dialog. A key pressed twice, or one that a slow line brings late, may come after the key
     that closed it: Textual would then close what lies below, and without anything there end.
 
-    `ready` once it takes keys: what is typed ahead waits for that."""
+    `ready` once it takes keys: what is typed ahead waits for that, or with `typed_ahead` False is
+    dropped."""
 
     ready = False
+    typed_ahead = True
 
     def hints(self) -> list[KeyHint]:
         """Its keys for the bottom line; none where the dialog itself tells them."""

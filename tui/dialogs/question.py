@@ -24,6 +24,8 @@ class Question(Card):
     `about` is the run that the question is about: once that ends, nothing is left to ask.
     """
 
+    typed_ahead = False  # nobody answers what they have not read
+
     def __init__(
         self,
         title: str,
