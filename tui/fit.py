@@ -66,6 +66,10 @@ class Fit(KnownRuns):
             )
         self._forecast()
 
+    def forget_rows(self) -> None:
+        """Read the rows anew at the next look: they could not be read, and now can."""
+        self._rows_of = None
+
     def _take_rows(self, key: tuple[object, ...], facts: RowFacts | None) -> None:
         if key == self._rows_of:
             self.row_facts = facts

@@ -207,7 +207,7 @@ class JobActions(Shell):
                 self._told_end(live, event)
             if isinstance(event, StateChanged) and (live is None or live.kind == "train"):
                 self.studio.read_runs()
-                if not self.studio.demo_ready and event.state not in ("queued", "loading"):
+                if not self.studio.model_ready and event.state not in ("queued", "loading"):
                     self.studio.read_models()  # the run may have fetched it
 
     def _withdraw_question(self, run: str) -> None:

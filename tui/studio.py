@@ -191,10 +191,19 @@ class Studio(Fit):
         self.ask(lambda future: self._later(on_screen, future), function, *args, key=key or None)
 
     def _take_models(self, models: list[KnownModel]) -> None:
-        was_ready, self.models = self.demo_ready, models
+        first, was_ready = not self.models, self.model_ready
+        self.models = models
         self.demo_ready = any(model.name == "demo" and model.ready for model in models)
-        if self.demo_ready and not was_ready and self.config.model_name_or_path == "demo":
-            self.choose_model("demo")
+        if self.model_ready and not was_ready:
+            if not first:
+                self.forget_rows()  # its tokenizer came with it
+            self.choose_model(self.config.model_name_or_path or "demo")
+
+    @property
+    def model_ready(self) -> bool:
+        """Whether the form's model is known to be on this machine."""
+        name = self.config.model_name_or_path
+        return any(model.name == name and model.ready for model in self.models)
 
     def read_datasets(self) -> None:
         """List the dataset folder; what is wrong with it stands in `datasets_problem`."""

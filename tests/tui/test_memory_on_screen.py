@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from engine import models
 from engine.faults.device import LowMemory
 from engine.models.memory_advice import memory_advice
+from engine.models.rows import RowFacts
 from engine.problem import Problem
 from engine.telemetry import Machine
 from engine.worker import Engine, TrainJob, fitting
@@ -116,3 +118,17 @@ async def test_esc_leaves_it_and_never_asks_nothing(open_screen) -> None:
         await shown.until(lambda: shown.dialogs == 1)
         assert "Go on from the last checkpoint" not in shown.text
         assert "try again" in shown.text
+
+
+async def test_the_forecast_knows_the_rows_once_the_model_is_here(open_screen, monkeypatch) -> None:
+    here = False
+    monkeypatch.setattr(fitting, "row_facts", lambda _config: RowFacts(74) if here else None)
+    async with open_screen() as shown:
+        studio = shown.studio
+        assert studio.row_facts is None and not studio.model_ready
+        before = studio.forecast.total
+        here = True  # as when the first run fetched it, and with it the tokenizer
+        studio._take_models([replace(one, ready=True) for one in studio.models])
+        await shown.settle()
+        assert studio.row_facts == RowFacts(74)
+        assert studio.forecast.total < before
